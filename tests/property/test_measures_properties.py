@@ -14,8 +14,7 @@ from reluscope.measures import LAYER_MEASURES
 
 Arrays = tuple[np.ndarray, ...]
 
-settings.register_profile("measures", deadline=None, max_examples=150)
-settings.load_profile("measures")
+thorough = settings(deadline=None, max_examples=150)
 
 
 @st.composite
@@ -89,6 +88,7 @@ def test_every_textual_bound_has_a_formula() -> None:
     assert texts == set(FORMULAS)
 
 
+@thorough
 @given(tables())
 def test_counts_stay_within_their_bounds(table: tuple[np.ndarray, int, int]) -> None:
     counts, num_units, num_kinks = table
@@ -104,6 +104,7 @@ def test_counts_stay_within_their_bounds(table: tuple[np.ndarray, int, int]) -> 
     assert row["entropy"] == pytest.approx(-(p * np.log2(p)).sum(), abs=1e-12)
 
 
+@thorough
 @given(tables(), st.randoms(use_true_random=False))
 def test_the_order_of_patterns_does_not_matter(table, random) -> None:
     counts, num_units, num_kinks = table
@@ -113,6 +114,7 @@ def test_the_order_of_patterns_does_not_matter(table, random) -> None:
     assert repr(measures.summarize(shuffled, **traits)) == repr(measures.summarize(counts, **traits))
 
 
+@thorough
 @given(aligned)
 def test_changes_stay_within_their_bounds_and_hang_together(pair: Arrays) -> None:
     before, after = pair
@@ -130,6 +132,7 @@ def test_changes_stay_within_their_bounds_and_hang_together(pair: Arrays) -> Non
         assert row["relative_change"] == row["net_change"] / total_after
 
 
+@thorough
 @given(aligned)
 def test_time_reversed(pair: Arrays) -> None:
     there, back = measures.summarize_change(*pair), measures.summarize_change(*pair[::-1])
@@ -139,6 +142,7 @@ def test_time_reversed(pair: Arrays) -> None:
         assert repr(there[name]) == repr(back[name])  # repr, so that NaN equals NaN
 
 
+@thorough
 @given(aligned)
 def test_a_state_is_like_itself(pair: Arrays) -> None:
     row = measures.summarize_change(pair[0], pair[0])
@@ -147,6 +151,7 @@ def test_a_state_is_like_itself(pair: Arrays) -> None:
         assert row["weighted_jaccard"] == row["jaccard"] == 1.0
 
 
+@thorough
 @given(joint_tables())
 def test_labels_stay_within_their_bounds(drawn: tuple[np.ndarray, int]) -> None:
     table, num_units = drawn
@@ -172,8 +177,8 @@ def test_labels_stay_within_their_bounds(drawn: tuple[np.ndarray, int]) -> None:
     assert row["conditional_entropy"] == pytest.approx(float(p @ by_class), abs=1e-12)
 
 
+@thorough
 @given(joint_tables(), st.integers(0, 2**32 - 1))
-@settings(max_examples=40)
 def test_information_beyond_chance_stays_below_information(drawn, seed: int) -> None:
     table, _num_units = drawn
     # every class is one sample here, so that permuting labels permutes columns and changes nothing at all
@@ -189,6 +194,7 @@ def test_information_beyond_chance_stays_below_information(drawn, seed: int) -> 
     assert excess == pytest.approx(0.0, abs=1e-12)
 
 
+@thorough
 @given(st.integers(1, 10**9), st.integers(0, 10**9))
 def test_shares_stay_within_their_bounds(size: int, part: int) -> None:
     if part > size:
