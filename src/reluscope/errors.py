@@ -35,6 +35,7 @@ __all__ = [
     "ScheduleError",
     "SitesChangedError",
     "SpecificationError",
+    "TrainingDivergedError",
     "TrajectoryMismatchError",
     "UnitAxisError",
     "UnknownSiteError",
@@ -171,6 +172,10 @@ class DataError(ReluscopeError, ValueError):
 
 class CheckpointError(ReluscopeError, ValueError):
     """A checkpoint that is missing, damaged or of another training."""
+
+
+class TrainingDivergedError(ReluscopeError, ArithmeticError):
+    """The loss of a training of the lab is not finite any more."""
 
 
 class MissingExtraError(ReluscopeError, ImportError):

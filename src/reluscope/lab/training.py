@@ -1,0 +1,322 @@
+"""The lab's training loop: build, train, record, checkpoint; from top to bottom in `train`.
+
+It uses the public API only, the way any training loop would, and never more than `recorder.record(step)`
+before and `recorder.log(step, ...)` after an update.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import reluscope as rs
+from reluscope.errors import CheckpointError, DataError, ReluscopeWarning, TrainingDivergedError
+from reluscope.lab.augmentation import crop_flip
+from reluscope.lab.checkpoints import (
+    CHECKPOINT_FOLDER,
+    Checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from reluscope.lab.data import ImageData, load
+from reluscope.lab.models import build
+from reluscope.lab.order import AUGMENTATION_STREAM, BatchOrder, generator_for
+from reluscope.lab.specification import SGD, OptimizerSpecification, RecordingSpecification, Specification
+from reluscope.lab.specification_text import parse_specification, read_specification, specification_to_yaml
+from reluscope.recording import Schedule
+
+__all__ = ["SPECIFICATION_FILE", "TrainingProgress", "TrainingResult", "stored_specification", "train"]
+
+SPECIFICATION_FILE = "specification.yaml"  # below the run's folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingProgress:
+    """What `train` tells about itself after every update.
+
+    Attributes:
+        step: updates done, up to `num_steps`.
+        loss, accuracy: of the batch just used, before its update.
+    """
+
+    step: int
+    num_steps: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """How a training ended.
+
+    Attributes:
+        run: the run's folder.
+        num_steps: updates of the whole training; `first_step` of them had been done by an earlier,
+            interrupted one. num_measurements: measurements the run now holds. loss, accuracy: of the last
+            batch; NaN when there was nothing left to train. held_out_accuracy: on the images kept back, at
+            the end; NaN when none were. seconds: wall time of this call, loading of the data included.
+    """
+
+    run: Path
+    first_step: int
+    num_steps: int
+    num_measurements: int
+    loss: float
+    accuracy: float
+    held_out_accuracy: float
+    seconds: float
+
+
+def train(
+    specification: Specification,
+    run: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    data: ImageData | None = None,
+    resume: bool = False,
+    on_step: Callable[[TrainingProgress], None] | None = None,
+) -> TrainingResult:
+    """Train what a specification describes and record it.
+
+    Equal specifications give equal parameters and equal run tables, bit for bit, on one machine with one
+    number of threads, and so does a training that was killed and resumed. torch's global generator is put
+    back at the end.
+
+    Args:
+        specification: the whole training.
+        run: folder of the run, which must not hold one yet; with `resume`, the one to go on with.
+        data_dir: where the image files are; see `reluscope.lab.data.load`.
+        data: images that are loaded already, instead of those that the specification names.
+        resume: go on from the last checkpoint in `run`; from the beginning if there is none.
+        on_step: called after every update.
+
+    Raises:
+        DataError, MissingExtraError: the images cannot be had, or are fewer than the probe asks for.
+        RunExistsError: `run` holds a run and `resume` is False.
+        CheckpointError: the checkpoint is damaged, or of a training with another specification.
+        TrainingDivergedError: the loss is not finite any more.
+    """
+    started = time.perf_counter()
+    run = Path(run)
+    spec = specification
+    if data is None:
+        data = load(spec.data.name, data_dir, held_out=spec.data.held_out, num_images=spec.data.num_images)
+    layout = torch.channels_last if spec.training.channels_last else torch.contiguous_format
+    order = BatchOrder(len(data.images), spec.training.batch_size, spec.training.seed)
+    num_steps = spec.training.num_steps(len(data.images))
+    probe = _probe(spec, data, layout)
+    loss = accuracy = math.nan
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.training.seed)
+        model = build(spec.model, data.image_shape, data.num_classes, seed=spec.training.seed)
+        model.to(memory_format=layout).train()
+        optimizer = _optimizer(spec.optimizer, model)
+        first_step = _restore(run, spec, model, optimizer) if resume else 0
+
+        with rs.Recorder(
+            model,
+            probe,
+            run=run,
+            schedule=_schedule(spec.recording, num_steps, order.steps_per_epoch),
+            instruments=[rs.Patterns(**spec.instruments.patterns.model_dump())],
+            sites=spec.recording.sites,
+            batch_norm=spec.recording.batch_norm,
+            if_exists="resume" if resume else "error",
+        ) as recorder:
+            (run / SPECIFICATION_FILE).write_text(specification_to_yaml(spec), encoding="utf-8")
+
+            for step in range(first_step, num_steps):
+                if recorder.record(step) is not None:
+                    _checkpoint(run, spec, model, optimizer, step)
+
+                batch = order.batch(step)
+                images, labels = data.images[batch], data.labels[batch]
+                if spec.data.augmentation == "crop_flip":
+                    generator = generator_for(spec.training.seed, AUGMENTATION_STREAM, step)
+                    images = crop_flip(images, generator, fill=data.black)
+                lr = spec.optimizer.lr * spec.schedule.multiplier(step, num_steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+
+                logits = model(images.contiguous(memory_format=layout))
+                batch_loss = F.cross_entropy(logits, labels)
+                optimizer.zero_grad(set_to_none=True)
+                batch_loss.backward()
+                optimizer.step()
+
+                loss = batch_loss.item()
+                accuracy = _accuracy(logits, labels)
+                if not math.isfinite(loss):
+                    raise TrainingDivergedError(
+                        f"the loss of step {step} is {loss}: the training has diverged. What was measured until "
+                        f"then is in {run}. Try a lower rate than optimizer.lr={spec.optimizer.lr:g}."
+                    )
+                recorder.log(
+                    step,
+                    loss=loss,
+                    accuracy=accuracy,
+                    lr=lr,
+                    batch_indices=batch if spec.recording.batch_indices else None,
+                )
+                if on_step is not None:
+                    on_step(
+                        TrainingProgress(step=step + 1, num_steps=num_steps, loss=loss, accuracy=accuracy)
+                    )
+
+            recorder.record(num_steps)
+            _checkpoint(run, spec, model, optimizer, num_steps)
+        held_out_accuracy = _evaluate(model, data, layout)
+
+    return TrainingResult(
+        run=run,
+        first_step=first_step,
+        num_steps=num_steps,
+        num_measurements=len(rs.open_run(run).steps),
+        loss=loss,
+        accuracy=accuracy,
+        held_out_accuracy=held_out_accuracy,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def stored_specification(run: str | Path) -> Specification:
+    """The specification that a run of the lab was trained by.
+
+    Raises:
+        CheckpointError: the folder holds no specification: it is no run of the lab, or there is nothing at
+            all.
+    """
+    path = Path(run) / SPECIFICATION_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{run} holds no {SPECIFICATION_FILE}, so there is nothing to resume. Only what `reluscope train` "
+            "began can be resumed by it."
+        )
+    return read_specification(path)
+
+
+# The parts of the loop -------------------------------------------------------------------------------------
+
+
+def _probe(spec: Specification, data: ImageData, layout: torch.memory_format) -> rs.Probe:
+    """The first training images, as they are, in batches of the training's size unless said otherwise."""
+    num_images = spec.probe.num_images
+    if num_images > len(data.images):
+        raise DataError(
+            f"the probe asks for {num_images} images, {data.name} has {len(data.images)} to train on. "
+            f"Lower probe.num_images."
+        )
+    images = data.images[:num_images].contiguous(memory_format=layout)
+    return rs.Probe(
+        images, data.labels[:num_images], batch_size=spec.probe.batch_size or spec.training.batch_size
+    )
+
+
+def _optimizer(spec: OptimizerSpecification, model: nn.Module) -> torch.optim.Optimizer:
+    if isinstance(spec, SGD):
+        return torch.optim.SGD(
+            model.parameters(),
+            lr=spec.lr,
+            momentum=spec.momentum,
+            nesterov=spec.nesterov,
+            weight_decay=spec.weight_decay,
+        )
+    return torch.optim.Adam(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+
+
+def _schedule(spec: RecordingSpecification, num_steps: int, steps_per_epoch: int) -> Schedule:
+    """Everything the section asks for, joined; the final state always."""
+    schedule = rs.at(*(step for step in spec.at if step < num_steps), num_steps)
+    if spec.every is not None:
+        schedule |= rs.every(spec.every)
+    if spec.per_decade is not None:
+        schedule |= rs.logspaced(1, num_steps, per_decade=spec.per_decade)
+    if spec.per_epoch is not None:
+        count = math.ceil(num_steps / steps_per_epoch * spec.per_epoch)
+        steps = {round(index * steps_per_epoch / spec.per_epoch) for index in range(count + 1)}
+        schedule |= rs.at(*sorted(step for step in steps if step <= num_steps))
+    return schedule
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> float:
+    return (logits.detach().argmax(1) == labels).double().mean().item()
+
+
+def _evaluate(model: nn.Module, data: ImageData, layout: torch.memory_format) -> float:
+    """Accuracy on the images kept back, in eval mode; NaN when there are none."""
+    if not len(data.held_out_images):
+        return math.nan
+    model.eval()
+    with torch.no_grad():
+        logits = [
+            model(images.contiguous(memory_format=layout)) for images in data.held_out_images.split(500)
+        ]
+    return _accuracy(torch.cat(logits), data.held_out_labels)
+
+
+# Interruption ----------------------------------------------------------------------------------------------
+
+
+def _checkpoint(
+    run: Path, spec: Specification, model: nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    if spec.training.checkpoints == "none":
+        return
+    state = Checkpoint(
+        step=step,
+        specification=spec.model_dump(mode="json"),
+        model=model.state_dict(),
+        optimizer=optimizer.state_dict(),
+        generator=torch.get_rng_state(),
+    )
+    try:
+        save_checkpoint(run / CHECKPOINT_FOLDER, state, keep_others=spec.training.checkpoints == "all")
+    except OSError as error:  # a full disk must not end a training; it only makes a resume start further back
+        warnings.warn(
+            f"the checkpoint of step {step} was not written ({error}); the training goes on.",
+            ReluscopeWarning,
+            stacklevel=3,
+        )
+
+
+def _restore(run: Path, spec: Specification, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Put the last checkpoint back into model, optimizer and generator; the step it was taken at, 0 without
+    one."""
+    path = latest_checkpoint(run / CHECKPOINT_FOLDER)
+    if path is None:
+        return 0
+    checkpoint = load_checkpoint(path)
+    before = parse_specification(checkpoint.specification, origin=f"the specification in {path}")
+    if before != spec:
+        raise CheckpointError(
+            f"{path} belongs to another training: {_differences(before, spec)}. Resume with the same "
+            f"specification ({run / SPECIFICATION_FILE}), or train into another folder."
+        )
+    model.load_state_dict(checkpoint.model)
+    optimizer.load_state_dict(checkpoint.optimizer)
+    torch.set_rng_state(checkpoint.generator)
+    return checkpoint.step
+
+
+def _differences(before: Specification, now: Specification) -> str:
+    """Every field in which two specifications differ: "optimizer.lr was 0.1, is 0.05"."""
+    found = []
+    old_sections, new_sections = before.model_dump(mode="json"), now.model_dump(mode="json")
+    for section, old in old_sections.items():
+        new = new_sections[section]
+        found += [
+            f"{section}.{field} was {old.get(field)}, is {new.get(field)}"
+            for field in dict.fromkeys([*old, *new])
+            if old.get(field) != new.get(field)
+        ]
+    return "; ".join(found)
