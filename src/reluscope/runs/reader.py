@@ -1,0 +1,247 @@
+"""Reading a run: `open_run(path) -> Run`, also while it is being written."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from reluscope.errors import RunCorruptError, RunNotFoundError, RunSchemaError, UnknownSiteError, closest
+from reluscope.measures.spec import LAYER_MEASURES
+from reluscope.runs import observations
+from reluscope.runs.lock import run_state
+from reluscope.runs.parts import part_paths, read_part
+from reluscope.runs.schema import SCALARS_COLUMNS, arrow_schema, layers_columns, path_text, read_info
+from reluscope.runs.tables import StoredTable, read_table, read_tables_info, table_path
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Run", "open_run"]
+
+# A part can be replaced or dropped between listing and reading; a fresh listing then shows the new state.
+_TRIES = 5
+
+
+def open_run(path: str | os.PathLike[str], *, skip_damaged: bool = False) -> Run:
+    """Open a run folder for reading; a run that is being written shows its measurements so far.
+
+    Args:
+        path: the folder that `rs.Recorder` was given as `run`.
+        skip_damaged: read what can be read; `Run.warnings` names each file that was left out.
+
+    Returns:
+        Run: the measurements of this moment; open it again to see later ones.
+
+    Raises:
+        RunNotFoundError: no run is there.
+        RunSchemaError: it was written with a newer schema.
+        RunCorruptError: a file is damaged; names it and says what can still be read.
+    """
+    folder = path_text(path)
+    notes: list[str] = []
+    try:
+        info = read_info(folder)
+    except RunCorruptError as error:
+        if not skip_damaged:
+            raise
+        notes.append(str(error))
+        info = {}
+    except RunNotFoundError:
+        if not (skip_damaged and part_paths(folder / "layers")):
+            raise
+        notes.append(f'"{folder}" has no run.json; what was measured is known from its tables only.')
+        info = {}
+    state = run_state(folder)  # before the tables: a run that is closed has no later rows than those read
+    layers = _read_table(folder / "layers", skip_damaged, notes)
+    timings = _read_table(folder / "timings", skip_damaged, notes)
+    return Run(folder, info, state, layers, timings, notes, skip_damaged=skip_damaged)
+
+
+class Run:
+    """A run as it was when it was opened. Made by `open_run`.
+
+    Attributes:
+        path: the folder.
+        info: what run.json holds: model, probe, mode, sites, schedule, versions and more
+            (docs/run-folder.md).
+        state: "recording", "interrupted" (its writer ended without closing it) or "closed".
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        info: dict[str, Any],
+        state: str,
+        layers: pa.Table | None,
+        timings: pa.Table | None,
+        notes: list[str],
+        *,
+        skip_damaged: bool = False,
+    ) -> None:
+        """Not for users: takes what `open_run` read."""
+        self.path = path
+        self.info = info
+        self.state = state
+        self._layers = layers if layers is not None else arrow_schema(layers_columns()).empty_table()
+        self._timings = timings
+        self._notes = notes
+        self._skip_damaged = skip_damaged
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its folder when it was made."""
+        return str(self.info.get("name", self.path.resolve().name))
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether a process was writing the run when it was opened."""
+        return self.state == "recording"
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """The steps of all measurements, in order."""
+        return [int(step) for step in np.unique(self._layers.column("step").to_numpy())]
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """One row per (step, site): keys, measures that were taken, how they were taken, `seconds`, `time`.
+
+        A measure that no measurement took is left out. NaN: not defined here, or not taken here.
+        """
+        frame = self._layers.to_pandas()
+        unused = [name for name in LAYER_MEASURES if name in frame and self._is_null(name)]
+        frame = frame.drop(columns=unused).sort_values(["step", "site_index"], ignore_index=True)
+        return frame.merge(self._timings_frame(), on="step", how="left", validate="many_to_one")
+
+    @cached_property
+    def scalars(self) -> pd.DataFrame:
+        """One row per logged training step: step and what was given of loss, accuracy, lr, batch_indices."""
+        notes: list[str] = []
+        table = _read_table(self.path / "scalars", self._skip_damaged, notes)
+        self._notes.extend(notes)
+        if table is None:
+            table = arrow_schema(SCALARS_COLUMNS).empty_table()
+        used = [
+            name
+            for name in table.column_names
+            if name == "step" or table.column(name).null_count < len(table)
+        ]
+        return table.select(used).to_pandas()
+
+    @cached_property
+    def sites(self) -> pd.DataFrame:
+        """One row per site, in the order of the forward pass: name and how it was observed."""
+        described = self.info.get("sites") or []
+        if described:
+            frame = pd.DataFrame(described)
+        else:  # before the first measurement, or without run.json
+            order = self.layers.drop_duplicates("site").sort_values("site_index", ignore_index=True)
+            frame = pd.DataFrame(
+                {"name": order["site"], "width": order["width"], "num_units": order["num_units"]}
+            )
+        return frame
+
+    @cached_property
+    def dataset(self) -> xr.Dataset:
+        """All measures over (step, site), with units and meanings as attributes; see `runs.observations`."""
+        return observations.build(self)
+
+    def table(self, kind: str, site: str, step: int | None = None) -> StoredTable:
+        """A kept exact table of patterns.
+
+        Args:
+            kind: "init", "final", or "all" with `step`.
+            site: the name of the site.
+
+        Returns:
+            keys uint64 (patterns, words), counts int64 (patterns,), and a dict with width, num_evaluations
+            and what else is known. `reluscope.patterns.PatternCounts` wraps them.
+
+        Raises:
+            RunNotFoundError: no such table was kept, or the run went on after it was.
+            UnknownSiteError: the run has no such site.
+            RunCorruptError: the file is damaged.
+        """
+        names = list(self.sites["name"]) if len(self.sites) else []
+        if site not in names:
+            raise UnknownSiteError(
+                f'no site "{site}" in the run "{self.name}"; closest: {closest(site, names)}.'
+            )
+        found = self._committed_table(kind, site, step)
+        if found is None:
+            kept = sorted({other for other, at, _ in self._tables() if at in set(self.steps)})
+            wanted = kind if step is None else f"{kind} at step {step}"
+            raise RunNotFoundError(
+                f'the run "{self.name}" keeps no tables of the kind "{wanted}" for its last state; it keeps '
+                f"{', '.join(kept) or 'none'}. What is kept is said while recording: rs.Patterns(keep=(...))."
+            )
+        return found
+
+    @property
+    def warnings(self) -> list[str]:
+        """What somebody who reads the numbers should know, in words."""
+        return [*self._notes, *observations.warnings(self)]
+
+    def export(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the dataset as .zarr or .nc (extra `export`), or the layers as .csv; see `runs.export`."""
+        from reluscope.runs.export import export_run
+
+        return export_run(self, path_text(target), overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        steps = f"{len(self.steps)} measurements"
+        if self.steps:
+            steps += f", steps {self.steps[0]} to {self.steps[-1]}"
+        return f'<Run "{self.name}": {steps}, {len(self.sites)} sites, {self.state}>'
+
+    def _is_null(self, column: str) -> bool:
+        return self._layers.column(column).null_count == self._layers.num_rows
+
+    def _timings_frame(self) -> pd.DataFrame:
+        if self._timings is None:
+            return pd.DataFrame(
+                {"step": pd.Series(dtype="int64"), "seconds": [], "time": pd.Series(dtype="str")}
+            )
+        return self._timings.to_pandas().drop_duplicates("step", keep="last")
+
+    def _tables(self) -> list[tuple[str, int, Path]]:
+        return read_tables_info(self.path / "tables")
+
+    def _committed_table(self, kind: str, site: str, step: int | None) -> StoredTable | None:
+        try:
+            found = read_table(table_path(self.path / "tables", kind, step), site)
+        except FileNotFoundError:
+            return None
+        if found is None or found[2]["step"] not in set(self.steps):
+            return None
+        # The final table is written at close; a run that was resumed and cut off has one of an earlier end.
+        return None if kind == "final" and found[2]["step"] != self.steps[-1] else found
+
+
+def _read_table(folder: Path, skip_damaged: bool, notes: list[str]) -> pa.Table | None:
+    """All parts of a table as one, in order of step; None where there is none."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _read_parts(folder, skip_damaged, notes)
+        except FileNotFoundError:
+            continue
+    return _read_parts(folder, skip_damaged, notes)
+
+
+def _read_parts(folder: Path, skip_damaged: bool, notes: list[str]) -> pa.Table | None:
+    parts, damaged = [], []
+    for path in part_paths(folder):
+        try:
+            parts.append(read_part(path))
+        except (RunCorruptError, RunSchemaError) as error:
+            if not skip_damaged or isinstance(error, RunSchemaError):
+                raise
+            damaged.append(str(error))
+    notes.extend(damaged)
+    return pa.concat_tables(parts, promote_options="default") if parts else None

@@ -1,0 +1,188 @@
+"""What stands in a run folder: the schema version, run.json, and the columns of every table.
+
+Columns are int64, float64, bool or text. In a float column NaN says "measured, and not defined here", null
+says "not measured"; an integer column has only null. Every part of a table has the same columns, fixed when
+the run is made, so that `layers/*.parquet` is one table to any reader at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from reluscope.errors import RunCorruptError, RunNotFoundError, RunSchemaError
+from reluscope.measures.spec import LAYER_MEASURES
+from reluscope.runs.durable import replace_file
+
+__all__ = [
+    "INFO_NAME",
+    "LAYERS_KEYS",
+    "RUN_SCHEMA_VERSION",
+    "SCALARS_COLUMNS",
+    "TIMINGS_COLUMNS",
+    "arrow_schema",
+    "check_part_version",
+    "check_version",
+    "layers_columns",
+    "path_text",
+    "read_info",
+    "rows_to_table",
+    "write_info",
+]
+
+RUN_SCHEMA_VERSION = 1
+INFO_NAME = "run.json"
+
+LAYERS_KEYS = {"step": "int64", "site": "string", "site_index": "int64"}
+_LAYERS_REST = {
+    "num_evaluations": "int64",
+    "width": "int64",
+    "num_units": "int64",
+    "exact": "bool",
+    "parameter_hash": "string",
+}
+# Wall-clock values have a table of their own: two runs of the same training then have the same bytes in
+# `layers`.
+TIMINGS_COLUMNS = {"step": "int64", "seconds": "float64", "time": "string"}
+SCALARS_COLUMNS = {
+    "step": "int64",
+    "loss": "float64",
+    "accuracy": "float64",
+    "lr": "float64",
+    "batch_indices": "list<int64>",
+}
+
+_TYPES: dict[str, pa.DataType] = {
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "list<int64>": pa.list_(pa.field("element", pa.int64())),
+}
+_VERSION_KEY = b"reluscope_run_schema"
+
+
+def layers_columns() -> dict[str, str]:
+    """Columns of a new run's `layers` table and their types: keys, every measure of the spec, the rest."""
+    measures = {name: measure.dtype for name, measure in LAYER_MEASURES.items()}
+    return {**LAYERS_KEYS, **measures, **_LAYERS_REST}
+
+
+def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
+    """The Arrow schema of these columns, with the schema version in its metadata."""
+    fields = [pa.field(name, _TYPES[kind]) for name, kind in columns.items()]
+    return pa.schema(fields, metadata={_VERSION_KEY: str(RUN_SCHEMA_VERSION).encode()})
+
+
+def rows_to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, table: str) -> pa.Table:
+    """Rows as an Arrow table; a column that a row lacks is null there.
+
+    Raises:
+        RunSchemaError: a row has a column that the table does not have, or a value of another type.
+    """
+    rows = list(rows)
+    for row in rows:
+        unknown = [name for name in row if name not in schema.names]
+        if unknown:
+            raise RunSchemaError(
+                f'a row for "{table}" has the column "{unknown[0]}", which this run does not have. Its '
+                "columns were "
+                f"fixed when it was made: {', '.join(schema.names)}. Record what is new in a new run."
+            )
+    arrays = []
+    for field in schema:
+        values = [row.get(field.name) for row in rows]
+        if field.type == pa.int64():  # undefined is null: integers have no NaN
+            values = [None if value is None or value != value else value for value in values]
+        try:
+            arrays.append(pa.array(values, type=field.type, from_pandas=False))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise RunSchemaError(
+                f'a row for "{table}" has a value in the column "{field.name}" that is not of type '
+                f"{field.type}: "
+                f"{error}."
+            ) from error
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def check_version(found: Any, path: Path) -> None:
+    """Raise RunSchemaError for a newer schema, RunCorruptError for what is no version at all."""
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise RunCorruptError(
+            f'"{path}" gives the schema version as {found!r}, which is no version; versions are 1 to '
+            f"{RUN_SCHEMA_VERSION}. The file is damaged or not of a run."
+        )
+    if found > RUN_SCHEMA_VERSION:
+        raise RunSchemaError(
+            f'"{path}" was written with run schema {found}; this reluscope reads schemas 1 to '
+            f"{RUN_SCHEMA_VERSION}. "
+            "Update it: pip install --upgrade reluscope."
+        )
+
+
+def check_part_version(schema: pa.Schema, path: Path) -> None:
+    """The same check for a table, whose version stands in its metadata."""
+    text = (schema.metadata or {}).get(_VERSION_KEY, b"1")
+    check_version(int(text) if text.isdigit() else text.decode(errors="replace"), path)
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """What run.json holds.
+
+    Raises:
+        RunNotFoundError: no folder, or no run.json in it.
+        RunCorruptError: run.json cannot be read; says what still can.
+        RunSchemaError: a newer schema.
+    """
+    path = folder / INFO_NAME
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        found = (
+            f"a folder without {INFO_NAME}"
+            if folder.is_dir()
+            else ("a file" if folder.exists() else "nothing")
+        )
+        raise RunNotFoundError(
+            f'no run at "{folder}": found {found} there. A run is the folder that rs.Recorder was given as '
+            "run=..."
+        ) from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise RunCorruptError(
+            f'"{path}" is damaged: {error}. The tables beside it are still readable: '
+            f'rs.open_run("{folder}", skip_damaged=True), or '
+            f'polars.read_parquet("{folder / "layers" / "*.parquet"}").'
+        ) from error
+    if not isinstance(info, dict):
+        raise RunCorruptError(f'"{path}" holds a {type(info).__name__}, not the description of a run.')
+    check_version(info.get("schema_version"), path)
+    return info
+
+
+def write_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Write run.json, durably and whole.
+
+    Raises:
+        RunSchemaError: a value is not plain (text, number, bool, None, lists and dicts of them).
+    """
+    try:
+        text = json.dumps(info, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RunSchemaError(
+            f"run.json takes text, finite numbers, booleans, None, and lists and dicts of them: {error}."
+        ) from error
+    replace_file(folder / INFO_NAME, lambda stream: _write_all(stream, text.encode() + b"\n"))
+
+
+def _write_all(stream: Any, data: bytes) -> None:
+    stream.write(data)
+
+
+def path_text(path: str | os.PathLike[str]) -> Path:
+    """A path as given by a user, with ~ for the home folder."""
+    return Path(path).expanduser()
