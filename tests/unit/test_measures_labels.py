@@ -58,6 +58,11 @@ def test_summary_equals_the_single_functions() -> None:
     assert row["relative_information"] == measures.relative_information(counts, joint, classes, **kinks)
 
 
+def test_few_patterns_and_classes_bound_the_joint_entropy() -> None:
+    # one bit and two classes: at most 2 bits, though log2 400 is larger
+    assert measures.relative_joint_entropy([100] * 4, [200, 200], num_units=1) == 1.0
+
+
 def test_several_kinks_enter_the_maxima() -> None:
     # one unit, two kinks: at most log2 3 bits, whatever the class
     joint = [9, 9, 9]
