@@ -1,1 +1,24 @@
-"""(see docs/architecture.md)"""
+"""Observation: a frozen, quiet pass over a model that hands on the pre-activations of each activation call.
+
+It knows nothing of counting; see docs/architecture.md for its contract.
+"""
+
+from reluscope.observe.mode import ObservationMode
+from reluscope.observe.observation import Observation, observe, sites
+from reluscope.observe.probe import Probe
+from reluscope.observe.sites import Site, SiteBatch, Unobserved
+
+__all__ = [  # noqa: RUF022 - grouped by file
+    # mode.py
+    "ObservationMode",
+    # observation.py
+    "Observation",
+    "observe",
+    "sites",
+    # probe.py
+    "Probe",
+    # sites.py
+    "Site",
+    "SiteBatch",
+    "Unobserved",
+]

@@ -1,0 +1,327 @@
+"""The pass: run the model over the probe, frozen and quiet, and hand the pre-activations of each site on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from reluscope.errors import NoSitesError, ProbeError, UnsupportedModelError
+from reluscope.observe import quiet
+from reluscope.observe.hooks import list_silent_hooks
+from reluscope.observe.mode import ObservationMode
+from reluscope.observe.names import Inventory, take_inventory, unwrap
+from reluscope.observe.parameters import ParameterKeeper
+from reluscope.observe.probe import Probe
+from reluscope.observe.sites import Site, SiteBatch, Unobserved, check_same_sites, check_selection, matches
+from reluscope.observe.state import find_hidden_modules, kept_attributes
+from reluscope.observe.watcher import BatchInfo, Frame, Watcher
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Observation", "observe", "sites"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What one pass has met.
+
+    Args:
+        sites: the selected sites, in the order of the forward pass.
+        all_sites: all of them, selected or not.
+        unobserved: activations, hooks and modules that were met and are not observed, with the reason.
+        num_samples: samples that went through the model.
+    """
+
+    sites: tuple[Site, ...]
+    all_sites: tuple[Site, ...]
+    unobserved: tuple[Unobserved, ...]
+    num_samples: int
+
+
+def observe(
+    model: nn.Module,
+    probe: Probe,
+    mode: ObservationMode,
+    consume: Callable[[SiteBatch], None],
+    *,
+    expected: Sequence[Site] | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Observation:
+    """Run one measurement's pass over the probe and hand every selected site's pre-activations to `consume`.
+
+    The model is left as it was: see "What is left alone" in the guide. An exception of the model passes through
+    unchanged, with a note, after everything is restored.
+
+    Args:
+        model: any module; DataParallel, DistributedDataParallel and `torch.compile` wrappers are looked through.
+        probe: the inputs.
+        mode: what is observed, and in which state.
+        consume: called once per selected site and batch, in the order of the forward pass, before the activation runs.
+        expected: the sites of an earlier observation, which this one must visit again.
+        on_batch: called after each batch with its number and the number of batches.
+
+    Raises:
+        UnsupportedModelError: no module, scripted as a whole, or lazy and not yet initialised.
+        NoSitesError: the pass calls no activation that can be observed.
+        UnknownSiteError: a name or glob of the mode matches no site.
+        SitesChangedError: a batch, or this pass against `expected`, visited other sites.
+        UnitAxisError: `channel_dim` does not fit a site.
+        ProbeError: `batch_norm="batch"` and a batch of one.
+        MeasurementError: the forward pass changed a parameter in a way that cannot be undone.
+    """
+    watcher, unobserved = _pass(model, probe, mode, consume, expected, on_batch)
+    if not watcher.sites:
+        raise NoSitesError(_no_sites(unobserved))
+    return Observation(
+        sites=tuple(site for site in watcher.sites if matches(site.name, mode.patterns)),
+        all_sites=tuple(watcher.sites),
+        unobserved=tuple(unobserved),
+        num_samples=probe.num_samples,
+    )
+
+
+def sites(
+    model: nn.Module,
+    example_input: Any,
+    *,
+    sites: str | Sequence[str] = "*",
+    batch_norm: str = "running",
+    channel_dim: int | Mapping[str, int] | None = None,
+    smooth: bool = False,
+    autocast: torch.dtype | str | None = None,
+) -> pd.DataFrame:
+    """List every site of a model, and every activation, hook and module that is not observed, with the reason.
+
+    Args:
+        model: as for `observe`.
+        example_input: a Probe, or inputs of any form that a Probe takes; one sample is enough. Only the first batch
+            of a Probe is used.
+        sites, channel_dim, smooth, autocast: as in `ObservationMode`.
+        batch_norm: has no influence on the list; "running" also lets a single sample through.
+
+    Returns:
+        A pandas DataFrame, one row per site in the order of the forward pass, then what is not observed. Columns:
+        site, module, operation, kinks, num_units, width, num_positions, channel_dim, channel_dim_source, observed,
+        reason ("" when observed).
+    """
+    import pandas as pd
+
+    mode = ObservationMode(
+        sites=sites, batch_norm=batch_norm, channel_dim=channel_dim, smooth=smooth, autocast=autocast
+    )
+    probe = example_input if isinstance(example_input, Probe) else Probe(example_input)
+    watcher, unobserved = _pass(model, probe, mode, lambda batch: None, None, None, first_only=True)
+    columns = ("module", "operation", "kinks", "num_units", "width", "num_positions")
+    columns = (*columns, "channel_dim", "channel_dim_source")
+    rows: list[dict[str, Any]] = []
+    for site in watcher.sites:
+        selected = matches(site.name, mode.patterns)
+        values = {name: getattr(site, name) for name in columns}
+        reason = "" if selected else "not selected by sites=..."
+        rows.append({"site": site.name, **values, "observed": selected, "reason": reason})
+    for one in unobserved:
+        row = {"site": one.name, "module": one.module, "operation": one.operation}
+        rows.append({**row, "observed": False, "reason": one.reason})
+    frame = pd.DataFrame(rows, columns=["site", *columns, "observed", "reason"])
+    counts = ("num_units", "width", "num_positions", "channel_dim")
+    return frame.astype({**dict.fromkeys(counts, "Int64"), "observed": bool})
+
+
+def _pass(
+    model: nn.Module,
+    probe: Probe,
+    mode: ObservationMode,
+    consume: Callable[[SiteBatch], None],
+    expected: Sequence[Site] | None,
+    on_batch: Callable[[int, int], None] | None,
+    *,
+    first_only: bool = False,
+) -> tuple[Watcher, list[Unobserved]]:
+    inventory = take_inventory(_checked(model))
+    hidden = find_hidden_modules(inventory.everything)
+    everything = [*inventory.everything, *hidden]
+    parameters = ParameterKeeper(_named_parameters(inventory, hidden))
+    refuse = functools.partial(_refuse_batch_of_one, probe)
+    if mode.batch_norm == "batch" and any(
+        isinstance(one, nn.modules.batchnorm._BatchNorm) for one in everything
+    ):
+        refuse()
+    watcher = Watcher(mode, inventory.modules.keys(), consume, parameters, refuse)
+    unobserved = [*list_silent_hooks(inventory.modules), *_scripted(inventory)]
+    device = _device(inventory)
+    with _guarded(inventory, everything, parameters, watcher, device, mode):
+        offset, num_batches = 0, probe.num_batches
+        for index, (args, kwargs, labels) in enumerate(probe.batches(device)):
+            size = min(probe.batch_size, probe.num_samples - offset)
+            watcher.begin(BatchInfo(index, offset, size, labels))
+            with _noted(index, num_batches):
+                with watcher:
+                    inventory.root(*args, **kwargs)
+                watcher.end()
+            if index == 0:
+                _check_first(watcher, mode, expected)
+            if on_batch is not None:
+                on_batch(index, num_batches)
+            if first_only:
+                break
+            offset += size
+    return watcher, [*watcher.unobserved.values(), *unobserved]
+
+
+@contextmanager
+def _guarded(
+    inventory: Inventory,
+    everything: list[nn.Module],
+    parameters: ParameterKeeper,
+    watcher: Watcher,
+    device: torch.device | None,
+    mode: ObservationMode,
+) -> Iterator[None]:
+    """All guards. Attributes come first and are put back last, so that they see the modules as they were."""
+    plain = [module for module in everything if not isinstance(module, torch.jit.ScriptModule)]
+    guards: list[Callable[[], Any]] = [
+        torch.no_grad,
+        quiet.ambient_modes,
+        parameters.keep,
+        lambda: kept_attributes(plain),
+        lambda: quiet.silent_hooks(plain),
+        quiet.silent_global_hooks,
+        lambda: quiet.framed_forwards(_forwards(inventory, watcher.stack)),
+        lambda: quiet.eval_mode(everything),
+        quiet.eager_only,
+        quiet.random_streams,
+        lambda: quiet.ambient_autocast(device.type if device else "cpu", mode.autocast),  # pyright: ignore
+        quiet.fast_paths_off,
+        quiet.parametrization_cache,
+        quiet.quiet_checkpoints,
+    ]
+    with ExitStack() as stack:
+        for guard in guards:
+            stack.enter_context(guard())
+        yield
+
+
+def _forwards(inventory: Inventory, stack: list[Frame]) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+    for path, module in inventory.modules.items():
+        yield module, _framed(module.forward, Frame.of(path, module), stack)
+    for wrapper, inner in inventory.wrappers:
+        # Not the wrapper's own forward: it synchronises processes, scatters to devices or compiles.
+        yield wrapper, inner
+
+
+def _framed(forward: Callable[..., Any], frame: Frame, stack: list[Frame]) -> Callable[..., Any]:
+    @functools.wraps(forward)  # the signature stays readable: models look at it
+    def call(*args: Any, **kwargs: Any) -> Any:
+        stack.append(frame)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            stack.pop()
+
+    return call
+
+
+@contextmanager
+def _noted(index: int, num_batches: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(
+            f"reluscope: raised during a measurement, in batch {index} of {num_batches} of the probe."
+        )
+        raise
+
+
+def _check_first(watcher: Watcher, mode: ObservationMode, expected: Sequence[Site] | None) -> None:
+    if watcher.sites:
+        check_selection(mode, [site.name for site in watcher.sites], watcher.unobserved.values())
+    if expected is not None:
+        known = [(site.name, site.operation, site.width) for site in expected]
+        found = [label for label in watcher.labels if matches(label[0], mode.patterns)]
+        check_same_sites(known, found, "than at the earlier measurement")
+
+
+def _checked(model: object) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(
+            f"a {type(model).__name__} cannot be observed; pass a torch.nn.Module. A function becomes one inside the "
+            "forward of a module."
+        )
+    root = unwrap(model)
+    if isinstance(root, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            f"the model is a {type(root).__name__}: scripted or traced code runs outside of Python, where no "
+            "activation can be seen. Pass the module it was made from, with the same weights."
+        )
+    for name, parameter in (*root.named_parameters(), *root.named_buffers()):
+        if isinstance(parameter, (nn.UninitializedParameter, nn.UninitializedBuffer)):
+            raise UnsupportedModelError(
+                f'"{name}" is not initialised yet: lazy modules take their shapes from a first forward pass. Run the '
+                "model once before measuring."
+            )
+    return root
+
+
+def _named_parameters(inventory: Inventory, hidden: Sequence[nn.Module]) -> dict[str, nn.Parameter]:
+    found: dict[int, tuple[str, nn.Parameter]] = {}
+    named = [
+        *inventory.modules.items(),
+        *inventory.scripted.items(),
+        *((type(one).__name__, one) for one in hidden),
+    ]
+    for path, module in named:
+        for name, parameter in module._parameters.items():
+            if parameter is not None and id(parameter) not in found:
+                found[id(parameter)] = (f"{path}.{name}" if path else name, parameter)
+    names: dict[str, nn.Parameter] = {}
+    for name, parameter in found.values():
+        names[name if name not in names else f"{name}#{len(names)}"] = parameter
+    return names
+
+
+def _device(inventory: Inventory) -> torch.device | None:
+    for tensor in (*inventory.root.parameters(), *inventory.root.buffers()):
+        return tensor.device
+    return None
+
+
+def _refuse_batch_of_one(probe: Probe) -> None:
+    if probe.last_batch_size > 1:
+        return
+    if probe.num_samples == 1 or probe.batch_size == 1:
+        found = f"{probe.num_samples} samples in batches of {probe.batch_size}"
+    else:
+        found = f"{probe.num_samples} samples in batches of {probe.batch_size} leave a last batch of one"
+    raise ProbeError(
+        f'batch_norm="batch" normalises with the statistics of each batch, and a batch of one has none: {found}. Use '
+        f'another batch_size, another number of samples, or batch_norm="running".'
+    )
+
+
+def _scripted(inventory: Inventory) -> list[Unobserved]:
+    return [
+        Unobserved(
+            name=path,
+            module=path,
+            operation="scripted",
+            reason="scripted and traced modules run outside of Python; put the module it was made from in its place",
+        )
+        for path in inventory.scripted
+    ]
+
+
+def _no_sites(unobserved: Sequence[Unobserved]) -> str:
+    seen = "; ".join(f'"{one.name}" ({one.operation}): {one.reason}' for one in unobserved[:6])
+    return (
+        "the forward pass calls no activation that can be observed. "
+        + (f"Met, but not observed: {seen}. " if seen else "No activation at all was met. ")
+        + "Observed are ReLU and its relatives in module, functional and in-place form, clamp(min=0) and maximum(x, 0), "
+        "and with smooth=True the sign at GELU, SiLU, tanh and their like."
+    )

@@ -1,0 +1,193 @@
+"""Sites: what one call of an activation function is, which are selected, and the list that a pass must keep to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+
+from reluscope.errors import SitesChangedError, UnitAxisError, UnknownSiteError, closest
+from reluscope.observe.activations import ActivationCall
+from reluscope.observe.axes import UnitAxis
+from reluscope.observe.mode import ObservationMode
+
+__all__ = [
+    "Site",
+    "SiteBatch",
+    "Unobserved",
+    "check_same_sites",
+    "check_selection",
+    "describe_site",
+    "matches",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One call of an activation function in the forward pass.
+
+    Args:
+        name: unique in the model, in the order and words of `rs.sites`.
+        module: path of the module that makes the call, "" at the root.
+        operation: "relu", "hardtanh", "clamp"...
+        kinks: where the function bends, per unit; bit c * num_kinks + k is on iff unit c exceeds kink k.
+        channel_dim: the axis of the units, counted from 0.
+        channel_dim_source: the operation it comes from, "default 4-D" or "given".
+        num_units: length of that axis.
+        num_positions: places per sample; None when axis 0 is not a multiple of the batch, so that samples cannot be
+            told apart.
+        dtype: of the pre-activation, "float32".
+        smooth: the function has no kink and is observed at the sign of its input.
+    """
+
+    name: str
+    module: str
+    operation: str
+    kinks: tuple[float, ...]
+    channel_dim: int
+    channel_dim_source: str
+    num_units: int
+    num_positions: int | None
+    dtype: str
+    smooth: bool
+
+    @property
+    def num_kinks(self) -> int:
+        """Bits per unit."""
+        return len(self.kinks)
+
+    @property
+    def width(self) -> int:
+        """Bits per pattern: units x kinks."""
+        return self.num_units * self.num_kinks
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields and `width` in plain values, for tables and `run.json`."""
+        return {**asdict(self), "kinks": list(self.kinks), "width": self.width}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unobserved:
+    """An activation, hook or module that was met and is not observed.
+
+    `name` is where, `operation` what, `reason` why and what to do about it.
+    """
+
+    name: str
+    module: str
+    operation: str
+    reason: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The fields in plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SiteBatch:
+    """The pre-activations of one site for one batch of the probe, as the consumer gets them.
+
+    Args:
+        site: whose they are.
+        preactivations: detached, laid out as the model has them; valid only during the call, since an in-place
+            activation overwrites them next. Not to be written to.
+        batch_index: number of the batch.
+        sample_offset: number of the batch's first sample in the probe.
+        num_samples: samples in the batch.
+        labels: int64 (num_samples,) on the CPU, or None.
+    """
+
+    site: Site
+    preactivations: torch.Tensor
+    batch_index: int
+    sample_offset: int
+    num_samples: int
+    labels: torch.Tensor | None
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a site's name is one of the patterns or matches one as a glob."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def describe_site(
+    name: str, module: str, call: ActivationCall, found: UnitAxis, mode: ObservationMode, num_samples: int
+) -> Site:
+    """Make a Site of a recognised call.
+
+    Raises:
+        UnitAxisError: `channel_dim` names an axis that the tensor does not have, or that of the samples.
+    """
+    shape = call.tensor.shape
+    axis, source = _unit_axis(name, len(shape), found, mode)
+    positions, rest = divmod(call.tensor.numel() // max(shape[axis], 1), num_samples)
+    return Site(
+        name=name,
+        module=module,
+        operation=call.operation,
+        kinks=call.kinks,
+        channel_dim=axis,
+        channel_dim_source=source,
+        num_units=shape[axis],
+        num_positions=positions if rest == 0 and shape[0] % num_samples == 0 else None,
+        dtype=str(call.tensor.dtype).removeprefix("torch."),
+        smooth=call.smooth,
+    )
+
+
+def _unit_axis(name: str, num_dims: int, found: UnitAxis, mode: ObservationMode) -> UnitAxis:
+    axes = mode.axes
+    # A name given in full wins over a glob that happens to match it as well.
+    given = axes.get(name, next((axis for glob, axis in axes.items() if fnmatchcase(name, glob)), None))
+    if given is None or not matches(name, mode.patterns):
+        return found
+    axis = given + num_dims if given < 0 else given
+    if not 0 < axis < num_dims:
+        raise UnitAxisError(
+            f'channel_dim={given} does not fit the site "{name}", whose pre-activations have {num_dims} dimensions. '
+            f"Allowed: 1 to {num_dims - 1}, or {1 - num_dims} to -1 (axis 0 holds the samples). Give this site an axis "
+            f'of its own with channel_dim={{"{name}": ...}}.'
+        )
+    return UnitAxis(axis, "given")
+
+
+def check_selection(mode: ObservationMode, names: Sequence[str], unobserved: Iterable[Unobserved]) -> None:
+    """Raise `UnknownSiteError` when a pattern of `sites` or a key of `channel_dim` matches none of `names`."""
+    reasons = {one.name: one.reason for one in unobserved}
+    for option, patterns in (("sites", mode.patterns), ("channel_dim", tuple(mode.axes))):
+        for pattern in patterns:
+            if pattern == "*" or any(matches(name, (pattern,)) for name in names):
+                continue
+            seen = (
+                f' "{pattern}" was met but is not observed: {reasons[pattern]}.' if pattern in reasons else ""
+            )
+            raise UnknownSiteError(
+                f'no site matches {option}="{pattern}".{seen} The model has {len(names)}; closest: '
+                f"{closest(pattern, names)}. List them with rs.sites(model, example_input)."
+            )
+
+
+def check_same_sites(
+    expected: Sequence[tuple[str, str, int]], found: Sequence[tuple[str, str, int]], when: str
+) -> None:
+    """Raise `SitesChangedError` unless two lists of (name, operation, width) are equal, naming the difference."""
+    if list(expected) == list(found):
+        return
+    before, after = {one[0]: one for one in expected}, {one[0]: one for one in found}
+    gone = [f'"{name}" was not called' for name in before if name not in after]
+    new = [f'"{name}" is new' for name in after if name not in before]
+    changed = [
+        f'"{name}" was {before[name][1]} of width {before[name][2]} and is {after[name][1]} of width {after[name][2]}'
+        for name in before
+        if name in after and before[name] != after[name]
+    ]
+    difference = [*gone, *new, *changed] or ["the same sites came in another order"]
+    more = f" and {len(difference) - 6} more differences" if len(difference) > 6 else ""
+    raise SitesChangedError(
+        f"the forward pass visited other sites {when}: {'; '.join(difference[:6])}{more}. A measurement needs the same "
+        "list every time: select sites that are always visited (sites=...), or make the forward pass in eval mode "
+        "independent of the batch and of the step."
+    )

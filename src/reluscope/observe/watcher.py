@@ -1,0 +1,279 @@
+"""The watcher: a torch function mode that sees every call of a forward pass and hands pre-activations on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from reluscope.observe.activations import ActivationCall, activation_table, is_activation_module
+from reluscope.observe.axes import AxisTags
+from reluscope.observe.masks import MaskTracker
+from reluscope.observe.mode import ObservationMode
+from reluscope.observe.names import Namer
+from reluscope.observe.parameters import ParameterKeeper
+from reluscope.observe.sites import Site, SiteBatch, Unobserved, check_same_sites, describe_site, matches
+
+__all__ = ["BatchInfo", "Frame", "Watcher"]
+
+Label = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A module whose forward is running."""
+
+    path: str
+    is_activation: bool
+
+    @classmethod
+    def of(cls, path: str, module: object) -> Frame:
+        return cls(path, is_activation_module(module))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInfo:
+    """The batch that is passing through the model."""
+
+    index: int
+    offset: int
+    num_samples: int
+    labels: torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What the first batch decided on one recognised call; later batches follow it."""
+
+    path: str
+    operation: str
+    site: Site | None
+    selected: bool
+
+
+class Watcher(TorchFunctionMode):
+    """Watches one measurement, batch after batch; the first batch fixes the list of sites.
+
+    Args:
+        mode: what is observed.
+        paths: all module paths of the model.
+        consume: receives the selected sites' batches, before the activation runs.
+        refuse_batch_norm: called when a batch norm is met that must not be normalised with the batch.
+    """
+
+    def __init__(
+        self,
+        mode: ObservationMode,
+        paths: Collection[str],
+        consume: Callable[[SiteBatch], None],
+        parameters: ParameterKeeper,
+        refuse_batch_norm: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self.stack: list[Frame] = [Frame("", False)]
+        self.sites: list[Site] = []  # all, selected or not
+        self.unobserved: dict[tuple[str, str], Unobserved] = {}
+        self.failure: BaseException | None = None
+        self._mode, self._paths, self._consume = mode, paths, consume
+        self._parameters, self._refuse_batch_norm = parameters, refuse_batch_norm
+        self._handlers: dict[Any, Callable[..., Any] | None] = self._make_handlers()
+        self._decisions: list[_Decision] = []
+        self._tags, self._masks = AxisTags(), MaskTracker()
+        self._first = True
+        self._diverged = False
+
+    # One batch ---------------------------------------------------------------------------------------------
+
+    def begin(self, batch: BatchInfo) -> None:
+        """Get ready for the next batch."""
+        self._batch = batch
+        self._namer = Namer(self._paths)
+        self._found: list[Label] = []
+        self._cursor = 0
+        del self.stack[1:]
+
+    def end(self) -> None:
+        """Check that the batch visited what the first one did."""
+        if self.failure is not None:
+            raise self.failure  # the model's own `except` swallowed it
+        if not self._first:
+            check_same_sites(self.labels, self._found, f"in batch {self._batch.index} than in batch 0")
+        self._first = False
+
+    @property
+    def labels(self) -> list[Label]:
+        """(name, operation, width) of every site."""
+        return [(site.name, site.operation, site.width) for site in self.sites]
+
+    # One call ----------------------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        try:
+            handler = self._handlers[func]
+        except KeyError:
+            handler = self._handlers[func] = self._parameters.handler(func)
+        if not self._first:
+            return func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
+        result = func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
+        self._tags.note(func, args, kwargs, result)
+        if (source := self._masks.note(func, args, kwargs, result)) is not None:
+            self._list_mask(source)
+        return result
+
+    def _make_handlers(self) -> dict[Any, Callable[..., Any] | None]:
+        handlers: dict[Any, Callable[..., Any] | None] = {}
+        for function, recognise in activation_table().items():
+
+            def handle(func: Any, args: Any, kwargs: Any, recognise: Any = recognise) -> Any:
+                call = recognise(args, kwargs)
+                if call is not None:
+                    self._activation(call)
+                return func(*args, **kwargs)
+
+            handlers[function] = handle
+        if self._mode.batch_norm == "batch":
+            handlers[functional.batch_norm] = self._batch_norm
+            handlers[torch.batch_norm] = self._raw_batch_norm
+        return handlers
+
+    def _activation(self, call: ActivationCall) -> None:
+        frame = self.stack[-1]
+        if self._first:
+            decision = self._decide(frame, call)
+            self._decisions.append(decision)
+        elif (decision := self._follow(frame, call)) is None:
+            return
+        site = decision.site
+        if site is None:
+            return
+        self._found.append((site.name, site.operation, site.width))
+        if decision.selected and not self._diverged:
+            batch = self._batch
+            try:
+                self._consume(
+                    SiteBatch(
+                        site, call.tensor.detach(), batch.index, batch.offset, batch.num_samples, batch.labels
+                    )
+                )
+            except BaseException as error:
+                self.failure = error
+                raise
+
+    def _decide(self, frame: Frame, call: ActivationCall) -> _Decision:
+        """The first batch: is the call a site, how is it called, is it selected?"""
+        base = self._namer.base(frame.path, call.operation, is_module_call=frame.is_activation)
+        ignored = _Decision(frame.path, call.operation, None, False)
+        if call.guarded and not self._is_batch(call.tensor):
+            return ignored
+        reason = call.reason or self._unusable(call)
+        if reason:
+            self._list(base, frame.path, call.operation, reason)
+            return ignored
+        name = self._namer.name(base)
+        try:
+            site = describe_site(
+                name, frame.path, call, self._tags.find(call.tensor), self._mode, self._batch.num_samples
+            )
+        except BaseException as error:
+            self.failure = error
+            raise
+        self.sites.append(site)
+        return _Decision(frame.path, call.operation, site, matches(name, self._mode.patterns))
+
+    def _follow(self, frame: Frame, call: ActivationCall) -> _Decision | None:
+        """Later batches: the decision of the first, or None once the calls differ from it."""
+        index = self._cursor
+        self._cursor += 1
+        if not self._diverged and index < len(self._decisions):
+            decision = self._decisions[index]
+            if decision.path == frame.path and decision.operation == call.operation:
+                site = decision.site
+                if site is None:
+                    return decision
+                shape = call.tensor.shape
+                if len(shape) > site.channel_dim and shape[site.channel_dim] == site.num_units:
+                    return decision
+        self._diverged = True
+        # From here on only for the text of the error: names as a first batch would give them.
+        if not self._unusable(call) and not call.reason and (not call.guarded or self._is_batch(call.tensor)):
+            base = self._namer.base(frame.path, call.operation, is_module_call=frame.is_activation)
+            axis = self._tags.find(call.tensor).axis
+            self._found.append(
+                (self._namer.name(base), call.operation, call.tensor.shape[axis] * len(call.kinks))
+            )
+        return None
+
+    def _is_batch(self, tensor: torch.Tensor) -> bool:
+        return (
+            tensor.is_floating_point()
+            and tensor.ndim >= 2
+            and tensor.shape[0] > 0
+            and tensor.shape[0] % self._batch.num_samples == 0
+            and not isinstance(tensor, torch.nn.Parameter)
+        )
+
+    def _unusable(self, call: ActivationCall) -> str:
+        """Why a recognised call is not observed, or nothing."""
+        if call.smooth and not self._mode.smooth:
+            return f"{call.operation} is smooth and has no kink; smooth=True observes the sign of its input"
+        if not call.tensor.is_floating_point():
+            return f"its input is of dtype {call.tensor.dtype}, not floating"
+        if call.tensor.ndim < 2 or call.tensor.numel() == 0:
+            return f"its input has shape {tuple(call.tensor.shape)}: there is no axis of units beside that of samples"
+        return ""
+
+    # What is listed -----------------------------------------------------------------------------------------
+
+    def _list(self, name: str, module: str, operation: str, reason: str) -> None:
+        entry = Unobserved(name=name, module=module, operation=operation, reason=reason)
+        self.unobserved.setdefault((name, operation), entry)
+
+    def _list_mask(self, function: str) -> None:
+        path = self.stack[-1].path
+        self._list(
+            self._namer.base(path, function, is_module_call=False),
+            path,
+            function,
+            f"a comparison with 0 feeds {function}: a rectifier spelled out is not observed; write it as F.relu or "
+            "clamp(min=0)",
+        )
+
+    # Batch norm ---------------------------------------------------------------------------------------------
+
+    def _batch_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)."""
+        return self._with_batch_statistics(func, args, kwargs, ("running_mean", "running_var"), (1, 2, 5))
+
+    def _raw_batch_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """torch.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn)."""
+        return self._with_batch_statistics(func, args, kwargs, ("running_mean", "running_var"), (3, 4, 5))
+
+    def _with_batch_statistics(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        names: tuple[str, str],
+        places: tuple[int, ...],
+    ) -> Any:
+        """Without running statistics torch takes the batch's, and has nothing to update."""
+        try:
+            self._refuse_batch_norm()
+        except BaseException as error:
+            self.failure = error
+            raise
+        values = dict(zip((*names, "training"), (None, None, True), strict=True))
+        changed = list(args)
+        for place, (name, value) in zip(places, values.items(), strict=True):
+            if place < len(changed):
+                changed[place] = value
+            else:
+                kwargs = {**kwargs, name: value}
+        return func(*changed, **kwargs)
