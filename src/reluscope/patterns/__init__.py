@@ -1,1 +1,23 @@
-"""(see docs/architecture.md)"""
+"""Distributions of activation patterns: exact counts that merge, and how they stream in from batches."""
+
+from reluscope.patterns.counter import (
+    PatternCounter,
+    count_keys,
+    count_patterns,
+    pack_patterns,
+)
+from reluscope.patterns.counts import JointCounts, PatternCounts
+from reluscope.patterns.hashlist import HashList
+
+__all__ = [
+    # counts
+    "JointCounts",
+    "PatternCounts",
+    # counter
+    "PatternCounter",
+    "count_keys",
+    "count_patterns",
+    "pack_patterns",
+    # hashlist
+    "HashList",
+]

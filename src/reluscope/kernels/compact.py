@@ -1,0 +1,183 @@
+"""From raw keys to a sorted table, on all threads: partition by key, sort each part, unite it with the table.
+
+Axes: R raw keys, C columns, P patterns. Parts are cut at sampled keys, hold about 2^17 keys so that sorting one stays
+in cache, and are independent until their results are laid end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar, cast
+
+import numpy as np
+
+from reluscope.kernels import pool, sort, tables
+from reluscope.kernels.cpu import threads_for
+
+__all__ = ["compact"]
+
+PART_KEYS = 1 << 17
+MIN_PART_KEYS = 1 << 13
+SAMPLES_PER_PART = 32
+
+Result = TypeVar("Result")
+
+
+def compact(
+    chunks: list[np.ndarray], keys: np.ndarray, counts: np.ndarray, row_bits: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The table of the rows in all chunks, uint64 (r, C), united with a sorted table; empties the list.
+
+    `row_bits` is the number of bits of a row that can be set. Chunks may be overwritten.
+    """
+    if keys.shape[1] == 1:
+        return _compact_words(chunks, keys, counts, row_bits)
+    return _compact_rows(chunks, keys, counts)
+
+
+def _compact_words(
+    chunks: list[np.ndarray], keys: np.ndarray, counts: np.ndarray, row_bits: int
+) -> tuple[np.ndarray, np.ndarray]:
+    words = [chunk.reshape(-1) for chunk in chunks]
+    chunks.clear()
+    raw, edges = _partition(words, 0)
+    table = keys.reshape(-1)
+
+    def sort_part(part: int) -> None:
+        span = raw[edges[part] : edges[part + 1]]
+        sort.radix_sort(span, pool.scratch("radix", span.size, np.uint64), 0, row_bits)
+
+    _run_parts(sort_part, len(edges) - 1)
+    bounds = _table_bounds(keys, [raw[edge : edge + 1].reshape(1, 1) for edge in edges[1:-1]])
+
+    def size_part(part: int) -> int:
+        return tables.raw_union_size(
+            raw[edges[part] : edges[part + 1]], table[bounds[part] : bounds[part + 1]]
+        )
+
+    places = _places(_run_parts(size_part, len(edges) - 1))
+    out_keys, out_counts = np.empty(places[-1], np.uint64), np.empty(places[-1], np.int64)
+
+    def write_part(part: int) -> None:
+        place, span = slice(places[part], places[part + 1]), slice(bounds[part], bounds[part + 1])
+        raw_of_part = raw[edges[part] : edges[part + 1]]
+        tables.raw_union(raw_of_part, table[span], counts[span], out_keys[place], out_counts[place])
+
+    _run_parts(write_part, len(edges) - 1)
+    return out_keys.reshape(-1, 1), out_counts
+
+
+def _compact_rows(
+    chunks: list[np.ndarray], keys: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    rows = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+    chunks.clear()
+    order, edges = _order_rows(rows)
+    bounds = _table_bounds(keys, [rows[order[edge]].reshape(1, -1) for edge in edges[1:-1]])
+
+    def size_part(part: int) -> int:
+        span = slice(bounds[part], bounds[part + 1])
+        return tables.rows_union_size(rows, order[edges[part] : edges[part + 1]], keys[span])
+
+    places = _places(_run_parts(size_part, len(edges) - 1))
+    out_keys = np.empty((places[-1], keys.shape[1]), np.uint64)
+    out_counts = np.empty(places[-1], np.int64)
+
+    def write_part(part: int) -> None:
+        place, span = slice(places[part], places[part + 1]), slice(bounds[part], bounds[part + 1])
+        order_of_part = order[edges[part] : edges[part + 1]]
+        tables.rows_union(rows, order_of_part, keys[span], counts[span], out_keys[place], out_counts[place])
+
+    _run_parts(write_part, len(edges) - 1)
+    return out_keys, out_counts
+
+
+def _order_rows(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Indices uint32 (R,) that sort rows (R, C), and the edges of the parts; equal rows lie in one part.
+
+    Sorts 64-bit windows: the most significant bits in which rows differ, then the row's index. Rows whose windows
+    tie are compared in full. A window is half as many bytes to move as a row, and random bits (fingerprints) tie
+    almost never.
+    """
+    index_bits = max(1, (len(rows) - 1).bit_length())
+    varying = np.zeros(rows.shape[1], np.uint64)
+    sort.varying_bits(rows, 0, len(rows), varying)
+    top = max(
+        (64 * column + int(bits).bit_length() for column, bits in enumerate(varying) if bits), default=1
+    )
+    windows = np.empty(len(rows), np.uint64)
+    ranges = pool.split(len(rows), threads_for(len(rows), MIN_PART_KEYS))
+    pool.run([partial(sort.make_windows, rows, *edges, top, index_bits, windows) for edges in ranges])
+    windows, edges = _partition([windows], index_bits)
+    order = np.empty(len(rows), np.uint32)
+
+    def sort_part(part: int) -> None:
+        span = slice(edges[part], edges[part + 1])
+        sort.radix_sort(windows[span], pool.scratch("radix", windows[span].size, np.uint64), index_bits, 64)
+        sort.order_ties(rows, windows[span], index_bits, order[span])
+
+    _run_parts(sort_part, len(edges) - 1)
+    return order, edges
+
+
+def _partition(chunks: list[np.ndarray], ignore_bits: int) -> tuple[np.ndarray, list[int]]:
+    """All keys in one array, part by part, and the edges of the parts; empties the list.
+
+    Keys that agree but for their lowest `ignore_bits` bits lie in one part. No part is empty.
+    """
+    total = sum(chunk.size for chunk in chunks)
+    wanted = max(-(-total // PART_KEYS), threads_for(total, MIN_PART_KEYS))
+    if wanted == 1:
+        raw = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        chunks.clear()
+        return raw, [0, total]
+    num_parts = 1 << (wanted - 1).bit_length()  # the kernel searches splitters by halving
+    splitters = _splitters(chunks, total, num_parts, ignore_bits)
+    pieces = [
+        chunk[start:stop]
+        for chunk in chunks
+        for start, stop in pool.split(chunk.size, -(-chunk.size // PART_KEYS))
+        if stop > start
+    ]
+    chunks.clear()
+    sizes = np.zeros((len(pieces), num_parts), np.int64)
+    _run_parts(lambda piece: sort.bucket_sizes(pieces[piece], splitters, sizes[piece]), len(pieces))
+    # Part-major order: where each piece's share of each part begins.
+    ends = np.cumsum(sizes.T.reshape(-1)).reshape(num_parts, len(pieces)).T
+    places = np.ascontiguousarray(ends - sizes)
+    raw = np.empty(total, np.uint64)
+    _run_parts(lambda piece: sort.scatter(pieces[piece], splitters, places[piece], raw), len(pieces))
+    return raw, [0, *np.unique(ends[-1][ends[-1] > 0]).tolist()]
+
+
+def _splitters(chunks: list[np.ndarray], total: int, num_parts: int, ignore_bits: int) -> np.ndarray:
+    """num_parts - 1 keys that cut a sample of the keys evenly; regular sampling, so that results repeat."""
+    stride = max(1, total // (SAMPLES_PER_PART * num_parts))
+    sample = np.concatenate([chunk[::stride] for chunk in chunks])
+    sample.sort()
+    cuts = sample[np.arange(1, num_parts) * sample.size // num_parts]
+    return cuts >> np.uint64(ignore_bits) << np.uint64(ignore_bits)
+
+
+def _table_bounds(keys: np.ndarray, firsts: list[np.ndarray]) -> list[int]:
+    """Edges of the table's share of each part, given the first row of every part but the first."""
+    return [0, *(tables.lower_bound(keys, first) for first in firsts), len(keys)]
+
+
+def _places(sizes: list[int]) -> list[int]:
+    """Where each part's result begins, and the total."""
+    return [0, *np.cumsum(sizes).tolist()]
+
+
+def _run_parts(work: Callable[[int], Result], num_parts: int) -> list[Result]:
+    """Results of work(0), work(1), ... by all threads, each taking the next part when it is done with one."""
+    results: list[Result | None] = [None] * num_parts
+    queue = iter(range(num_parts))  # next() on it is atomic
+
+    def worker() -> None:
+        for part in queue:
+            results[part] = work(part)
+
+    pool.run([worker] * max(1, min(num_parts, pool.num_threads())))
+    return cast(list[Result], results)

@@ -1,0 +1,147 @@
+"""The Numba kernels with the signatures of `reference`, driven over blocks by all threads."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numba import njit
+
+from reluscope.kernels import pack as pack_kernels
+from reluscope.kernels import pool, tables
+from reluscope.kernels.values import Values
+
+__all__ = ["count_table_parts", "fingerprint", "join_tables", "merge_tables", "pack", "pack_range"]
+
+# Words packed at a time per thread, to stay in its second-level cache until they are used: 256 KB.
+BLOCK_WORDS = 1 << 15
+# Below this many values or rows a second thread costs more than it saves (about 50 us to wake it).
+MIN_VALUES_PER_THREAD = 1 << 18
+MIN_ROWS_PER_THREAD = 1 << 14
+
+
+def pack(values: Values) -> tuple[np.ndarray, int]:
+    """Patterns of every evaluation, uint64 (E, W), and the number of NaN among the values."""
+    words = np.empty((values.num_evaluations, values.num_words), np.uint64)
+
+    def task(start: int, stop: int) -> int:
+        return pack_range(values, start, stop, words[start:stop])
+
+    ranges = pool.split(values.num_evaluations, threads_for(values.bits.size, MIN_VALUES_PER_THREAD))
+    return words, sum(pool.run([partial(task, *edges) for edges in ranges]))
+
+
+def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
+    """Pack evaluations start..stop into words uint64 (stop - start, W), in this thread; returns the NaN among them."""
+    kernel = pack_kernels.pack_planes if values.layout == "planes" else pack_kernels.pack_rows
+    thresholds = values.thresholds()
+    infinity = values.bits.dtype.type(values.format.infinity)
+    if len(values.kinks) == 1:
+        return int(kernel(values.bits, start, stop, thresholds[0], infinity, words))
+    unit_words = np.empty((stop - start, (values.num_units + 63) // 64), np.uint64)
+    words[...] = 0
+    num_nan = 0
+    for kink, ranges in enumerate(thresholds):
+        num_nan = int(
+            kernel(values.bits, start, stop, ranges, infinity, unit_words)
+        )  # the same for each kink
+        pack_kernels.spread_bits(unit_words, values.num_units, kink, len(values.kinks), words)
+    return num_nan
+
+
+@njit(nogil=True, cache=True)
+def _fingerprint(words, hash_keys, out):  # pragma: no cover - compiled
+    """Fingerprints (E, 2) of words (E, W), keys (4, 1 + 2 W): see `kernels.fingerprint`."""
+    low_half, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for index in range(words.shape[0]):
+        first, second = hash_keys[0, 0], hash_keys[1, 0]
+        third, fourth = hash_keys[2, 0], hash_keys[3, 0]
+        for word in range(words.shape[1]):
+            low, high = words[index, word] & low_half, words[index, word] >> shift
+            first += hash_keys[0, 1 + 2 * word] * low + hash_keys[0, 2 + 2 * word] * high
+            second += hash_keys[1, 1 + 2 * word] * low + hash_keys[1, 2 + 2 * word] * high
+            third += hash_keys[2, 1 + 2 * word] * low + hash_keys[2, 2 + 2 * word] * high
+            fourth += hash_keys[3, 1 + 2 * word] * low + hash_keys[3, 2 + 2 * word] * high
+        out[index, 0] = (first >> shift) | (second & ~low_half)
+        out[index, 1] = (third >> shift) | (fourth & ~low_half)
+
+
+def fingerprint(words: np.ndarray, hash_keys: np.ndarray) -> np.ndarray:
+    """128-bit fingerprints uint64 (E, 2) of patterns uint64 (E, W), in this thread."""
+    out = np.empty((len(words), 2), np.uint64)
+    _fingerprint(words, hash_keys, out)
+    return out
+
+
+def fingerprint_into(words: np.ndarray, hash_keys: np.ndarray, out: np.ndarray) -> None:
+    """As `fingerprint`, into out uint64 (E, 2)."""
+    _fingerprint(words, hash_keys, out)
+
+
+def merge_tables(
+    keys: np.ndarray, counts: np.ndarray, other_keys: np.ndarray, other_counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The union of two sorted tables, counts added."""
+    parts, places = count_table_parts(keys, other_keys)
+    out_keys = np.empty((places[-1], keys.shape[1]), np.uint64)
+    out_counts = np.empty(places[-1], np.int64)
+
+    def task(part: int) -> None:
+        start, stop, other_start, other_stop = parts[part]
+        place = slice(places[part], places[part + 1])
+        tables.merge_rows(
+            keys[start:stop],
+            counts[start:stop],
+            other_keys[other_start:other_stop],
+            other_counts[other_start:other_stop],
+            out_keys[place],
+            out_counts[place],
+        )
+
+    pool.run([partial(task, part) for part in range(len(parts))])
+    return out_keys, out_counts
+
+
+def join_tables(
+    keys: np.ndarray, counts: np.ndarray, other_keys: np.ndarray, other_counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of both tables over the union of their keys, in order; 0 where a table lacks the key."""
+    parts, places = count_table_parts(keys, other_keys)
+    out, other_out = np.empty(places[-1], np.int64), np.empty(places[-1], np.int64)
+
+    def task(part: int) -> None:
+        start, stop, other_start, other_stop = parts[part]
+        place = slice(places[part], places[part + 1])
+        tables.join_rows(
+            keys[start:stop],
+            counts[start:stop],
+            other_keys[other_start:other_stop],
+            other_counts[other_start:other_stop],
+            out[place],
+            other_out[place],
+        )
+
+    pool.run([partial(task, part) for part in range(len(parts))])
+    return out, other_out
+
+
+def count_table_parts(
+    keys: np.ndarray, other_keys: np.ndarray
+) -> tuple[list[tuple[int, int, int, int]], np.ndarray]:
+    """Cut two tables at the same keys, one part per thread: their ranges, and where each part's union starts."""
+    longer, shorter = (keys, other_keys) if len(keys) >= len(other_keys) else (other_keys, keys)
+    cuts = [start for start, _ in pool.split(len(longer), threads_for(len(longer), MIN_ROWS_PER_THREAD))][1:]
+    edges = [0, *cuts, len(longer)]
+    other_edges = [0, *(tables.lower_bound(shorter, longer[cut : cut + 1]) for cut in cuts), len(shorter)]
+    if longer is not keys:
+        edges, other_edges = other_edges, edges
+    parts = list(zip(edges[:-1], edges[1:], other_edges[:-1], other_edges[1:], strict=True))
+    sizes = pool.run(
+        [partial(tables.union_size, keys[a:b], other_keys[c:d]) for a, b, c, d in parts],
+    )
+    return parts, np.concatenate([[0], np.cumsum(sizes)])
+
+
+def threads_for(work: int, per_thread: int) -> int:
+    """How many threads are worth starting for so much work."""
+    return max(1, min(pool.num_threads(), work // per_thread))

@@ -1,0 +1,48 @@
+"""Random keys of the fingerprint that stands for a pattern wider than 128 bits.
+
+The fingerprint is four independent multilinear hashes of the pattern's 32-bit characters s_1..s_n,
+h = (m_0 + sum_i m_i s_i mod 2^64) >> 32, with 64-bit random m (Lemire and Kaser 2014, "Strongly universal string
+hashing is fast", Comput. J. 57(11), section 3). Each is strongly universal, so two given patterns share all four with
+probability 2^-128, and among P patterns any two do with probability below P^2 / 2^129.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from reluscope.errors import KernelError
+
+__all__ = ["DEFAULT_SEED", "FINGERPRINT_WIDTH", "check_seed", "collision_bound", "hash_keys"]
+
+# Patterns wider than this are counted by their fingerprint, which has as many bits.
+FINGERPRINT_WIDTH = 128
+
+# Counts merge only under one seed, so every run shares this one unless told otherwise.
+DEFAULT_SEED = 0x72656C7573636F70
+
+
+def check_seed(seed: int) -> int:
+    """The seed, or KernelError if it is no unsigned 64-bit integer."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 64:
+        raise KernelError(f"seed={seed!r} cannot key the fingerprint; give an integer from 0 to 2^64 - 1")
+    return seed
+
+
+@lru_cache(maxsize=64)
+def hash_keys(seed: int, num_words: int) -> np.ndarray:
+    """uint64 (4, 1 + 2 num_words), read-only: m_0 and one multiplier per 32-bit half, for each of four hashes.
+
+    Philox is counter based and its stream is fixed by NumPy's compatibility policy, so a seed means the same keys
+    everywhere and always.
+    """
+    length = 1 + 2 * num_words
+    keys = np.random.Philox(key=seed).random_raw(4 * length).reshape(4, length)
+    keys.flags.writeable = False
+    return keys
+
+
+def collision_bound(num_patterns: int) -> float:
+    """Upper bound on the probability that any two of P distinct patterns share a fingerprint: P^2 / 2^129."""
+    return float(num_patterns) ** 2 / 2.0**129

@@ -1,0 +1,257 @@
+"""Sorted tables in Numba: union of raw keys with a table, merge and join of two tables, joint into marginal.
+
+Axes: R raw keys, P and Q patterns of two tables, C columns. A table is keys uint64 (P, C), strictly increasing with
+the last column most significant, and counts int64 (P,). Every union has a size pass and a write pass, so that its
+result is allocated exactly and parts can be written at once. Limits: P below 2^63.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = [
+    "join_rows",
+    "lower_bound",
+    "marginal",
+    "marginal_size",
+    "merge_rows",
+    "raw_union",
+    "raw_union_size",
+    "rows_union",
+    "rows_union_size",
+    "union_size",
+]
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _compare(rows, index, other_rows, other):  # pragma: no cover - compiled
+    """-1, 0 or 1 as row `index` comes before, equals or comes after the other."""
+    for column in range(rows.shape[1] - 1, -1, -1):
+        left, right = rows[index, column], other_rows[other, column]
+        if left != right:
+            return -1 if left < right else 1
+    return 0
+
+
+@njit(nogil=True, cache=True)
+def lower_bound(keys, row):  # pragma: no cover - compiled
+    """Number of rows of the table that come before row 0 of `row` uint64 (1, C)."""
+    low, high = 0, keys.shape[0]
+    while low < high:
+        middle = (low + high) // 2
+        if _compare(keys, middle, row, 0) < 0:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(nogil=True, cache=True)
+def raw_union_size(raw, keys):  # pragma: no cover - compiled
+    """Distinct keys in sorted raw uint64 (R,) and table keys uint64 (P,) together."""
+    size, place = 0, 0
+    index = 0
+    while index < raw.size:
+        key = raw[index]
+        index += 1
+        while index < raw.size and raw[index] == key:
+            index += 1
+        while place < keys.size and keys[place] < key:
+            place += 1
+            size += 1
+        if place < keys.size and keys[place] == key:
+            place += 1
+        size += 1
+    return size + keys.size - place
+
+
+@njit(nogil=True, cache=True)
+def raw_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
+    """Write the table of sorted raw uint64 (R,) and a table with uint64 (P,) keys together."""
+    size, place = 0, 0
+    index = 0
+    while index < raw.size:
+        key = raw[index]
+        count = 1
+        index += 1
+        while index < raw.size and raw[index] == key:
+            index += 1
+            count += 1
+        while place < keys.size and keys[place] < key:
+            out_keys[size] = keys[place]
+            out_counts[size] = counts[place]
+            place += 1
+            size += 1
+        if place < keys.size and keys[place] == key:
+            count += counts[place]
+            place += 1
+        out_keys[size] = key
+        out_counts[size] = count
+        size += 1
+    rest = keys.size - place
+    out_keys[size : size + rest] = keys[place:]
+    out_counts[size : size + rest] = counts[place:]
+
+
+@njit(nogil=True, cache=True)
+def rows_union_size(rows, order, keys):  # pragma: no cover - compiled
+    """Distinct rows in rows[order] (sorted) and a table's keys (P, C) together."""
+    size, place = 0, 0
+    index = 0
+    while index < order.size:
+        row = order[index]
+        index += 1
+        while index < order.size and _compare(rows, order[index], rows, row) == 0:
+            index += 1
+        comparison = -1
+        while place < keys.shape[0]:
+            comparison = _compare(keys, place, rows, row)
+            if comparison >= 0:
+                break
+            place += 1
+            size += 1
+        if place < keys.shape[0] and comparison == 0:
+            place += 1
+        size += 1
+    return size + keys.shape[0] - place
+
+
+@njit(nogil=True, cache=True)
+def rows_union(rows, order, keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
+    """Write the table of rows[order] (sorted) and a table with keys (P, C) together."""
+    size, place = 0, 0
+    index = 0
+    num_columns = keys.shape[1]
+    while index < order.size:
+        row = order[index]
+        count = 1
+        index += 1
+        while index < order.size and _compare(rows, order[index], rows, row) == 0:
+            index += 1
+            count += 1
+        comparison = -1
+        while place < keys.shape[0]:
+            comparison = _compare(keys, place, rows, row)
+            if comparison >= 0:
+                break
+            for column in range(num_columns):
+                out_keys[size, column] = keys[place, column]
+            out_counts[size] = counts[place]
+            place += 1
+            size += 1
+        if place < keys.shape[0] and comparison == 0:
+            count += counts[place]
+            place += 1
+        for column in range(num_columns):
+            out_keys[size, column] = rows[row, column]
+        out_counts[size] = count
+        size += 1
+    rest = keys.shape[0] - place
+    out_keys[size : size + rest] = keys[place:]
+    out_counts[size : size + rest] = counts[place:]
+
+
+@njit(nogil=True, cache=True)
+def union_size(keys, other_keys):  # pragma: no cover - compiled
+    """Distinct rows in two tables' keys (P, C) and (Q, C) together."""
+    index, other, common = 0, 0, 0
+    while index < keys.shape[0] and other < other_keys.shape[0]:
+        comparison = _compare(keys, index, other_keys, other)
+        common += comparison == 0
+        index += comparison <= 0
+        other += comparison >= 0
+    return keys.shape[0] + other_keys.shape[0] - common
+
+
+@njit(nogil=True, cache=True)
+def join_rows(keys, counts, other_keys, other_counts, out, other_out):  # pragma: no cover - compiled
+    """Counts of two tables over the union of their keys, in order; 0 where a table lacks the key."""
+    index, other, place = 0, 0, 0
+    while index < keys.shape[0] or other < other_keys.shape[0]:
+        if other == other_keys.shape[0]:
+            comparison = -1
+        elif index == keys.shape[0]:
+            comparison = 1
+        else:
+            comparison = _compare(keys, index, other_keys, other)
+        out[place] = 0
+        other_out[place] = 0
+        if comparison <= 0:
+            out[place] = counts[index]
+            index += 1
+        if comparison >= 0:
+            other_out[place] = other_counts[other]
+            other += 1
+        place += 1
+
+
+@njit(nogil=True, cache=True)
+def merge_rows(keys, counts, other_keys, other_counts, out_keys, out_counts):  # pragma: no cover - compiled
+    """Write the union of two tables, counts added."""
+    index, other, place = 0, 0, 0
+    num_columns = keys.shape[1]
+    while index < keys.shape[0] or other < other_keys.shape[0]:
+        if other == other_keys.shape[0]:
+            comparison = -1
+        elif index == keys.shape[0]:
+            comparison = 1
+        else:
+            comparison = _compare(keys, index, other_keys, other)
+        count = 0
+        for column in range(num_columns):
+            out_keys[place, column] = keys[index, column] if comparison <= 0 else other_keys[other, column]
+        if comparison <= 0:
+            count += counts[index]
+            index += 1
+        if comparison >= 0:
+            count += other_counts[other]
+            other += 1
+        out_counts[place] = count
+        place += 1
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _is_same_pattern(rows, index, group_bits, group_column):  # pragma: no cover - compiled
+    """Whether row `index` holds the pattern of the row before it; they may differ in group."""
+    low = 1 if group_column else 0
+    for column in range(rows.shape[1] - 1, low, -1):
+        if rows[index, column] != rows[index - 1, column]:
+            return False
+    shift = np.uint64(group_bits)
+    return (rows[index, low] >> shift) == (rows[index - 1, low] >> shift)
+
+
+@njit(nogil=True, cache=True)
+def marginal_size(rows, group_bits, group_column):  # pragma: no cover - compiled
+    """Distinct patterns in a table of (pattern, group) rows uint64 (J, C)."""
+    size = 0
+    for index in range(rows.shape[0]):
+        size += index == 0 or not _is_same_pattern(rows, index, group_bits, group_column)
+    return size
+
+
+@njit(nogil=True, cache=True)
+def marginal(  # pragma: no cover - compiled
+    rows, row_counts, group_bits, group_column, keys, counts, patterns, groups
+):
+    """Split (pattern, group) rows (J, C) into the patterns' table and, per row, pattern index and group.
+
+    The group lies in the lowest `group_bits` bits of the row, or with group_column alone in column 0.
+    """
+    low = 1 if group_column else 0
+    shift = np.uint64(group_bits)
+    mask = (np.uint64(1) << shift) - np.uint64(1)
+    size = 0
+    for index in range(rows.shape[0]):
+        if index == 0 or not _is_same_pattern(rows, index, group_bits, group_column):
+            for column in range(keys.shape[1]):
+                word = rows[index, low + column] >> shift
+                if group_bits and low + column + 1 < rows.shape[1]:
+                    word |= rows[index, low + column + 1] << (np.uint64(64) - shift)
+                keys[size, column] = word
+            counts[size] = 0
+            size += 1
+        counts[size - 1] += row_counts[index]
+        patterns[index] = size - 1
+        groups[index] = rows[index, 0] if group_column else rows[index, 0] & mask

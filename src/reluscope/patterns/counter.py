@@ -1,0 +1,225 @@
+"""PatternCounter: counts the patterns of a site batch by batch. And the three functions that need no state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from reluscope.errors import DistributionError, KernelError, LabelsError, UnitAxisError
+from reluscope.kernels import dispatch
+from reluscope.kernels.fingerprint import DEFAULT_SEED, check_seed
+from reluscope.kernels.plan import Finished, KeyPlan
+from reluscope.kernels.values import Preactivations, Values, as_values
+from reluscope.patterns.counts import JointCounts, PatternCounts, _check_width
+
+__all__ = ["PatternCounter", "count_keys", "count_patterns", "pack_patterns"]
+
+
+class PatternCounter:
+    """The growing distribution of one site's patterns, and of (pattern, group) pairs when groups are given.
+
+    Not safe for two threads at once; two counters in two threads are.
+
+    Args:
+        width: bits of a pattern: units x kinks. At least 1, no upper limit.
+        num_groups: number of groups (classes, say) that samples belong to; 0 counts no joint distribution.
+        seed: keys the fingerprint that stands for patterns beyond 128 bits. Only counts of one seed merge.
+
+    Raises:
+        DistributionError: width or num_groups is no such number.
+        KernelError: the seed is no unsigned 64-bit integer, or RELUSCOPE_KERNELS names no kernels.
+
+    >>> counter = PatternCounter(2)
+    >>> counter.update(np.array([[1.0, -1.0], [1.0, -2.0], [-1.0, 3.0]]))
+    >>> counter.counts().keys.tolist(), counter.counts().counts.tolist()
+    ([[1], [2]], [2, 1])
+    """
+
+    def __init__(self, width: int, *, num_groups: int = 0, seed: int = DEFAULT_SEED) -> None:
+        _check_width(width)
+        if not isinstance(num_groups, int | np.integer) or isinstance(num_groups, bool) or num_groups < 0:
+            raise DistributionError(
+                f"num_groups={num_groups!r} is no number of groups; give 0 (none) or more"
+            )
+        self.width = int(width)
+        self.num_groups = int(num_groups)
+        self.seed = check_seed(seed)
+        self.num_evaluations = 0
+        self.num_nan = 0
+        self.num_values = 0
+        plan = KeyPlan(width=self.width, num_groups=self.num_groups, seed=self.seed)
+        self._accumulator = dispatch.accumulator(plan)
+        self._finished: Finished | None = None
+
+    def update(
+        self,
+        preactivations: Preactivations,
+        channel_dim: int = 1,
+        *,
+        kinks: Sequence[float] = (0.0,),
+        groups: torch.Tensor | np.ndarray | None = None,
+    ) -> None:
+        """Count a batch.
+
+        Args:
+            preactivations: CPU tensor or array, float16, bfloat16, float32 or float64, samples on axis 0.
+            channel_dim: the axis of the units.
+            kinks: bit c * K + k is on iff unit c exceeds kink k, which is rounded to the dtype of the values first.
+                0.0, -0.0 and NaN are not above 0; NaN are counted in `num_nan`.
+            groups: int64 (samples,), the group of each sample, which all its positions share. Given if and only if
+                the counter has groups.
+
+        Raises:
+            KernelError: a dtype, device or kink that cannot be packed.
+            UnitAxisError: no such axis, or as many units as do not give the counter's width.
+            LabelsError: groups that do not fit the samples.
+        """
+        values = as_values(preactivations, channel_dim, kinks)
+        if values.width != self.width:
+            raise UnitAxisError(
+                f"{values.num_units} units with {len(values.kinks)} kinks give patterns of width {values.width}, but "
+                f"the counter has width {self.width}; check channel_dim={channel_dim}"
+            )
+        group_of_sample = self._checked_groups(groups, values)
+        self._finished = None
+        self.num_nan += self._accumulator.add(values, group_of_sample)
+        self.num_evaluations += values.num_evaluations
+        self.num_values += values.bits.size
+
+    def counts(self) -> PatternCounts:
+        """The distribution of everything counted so far; the counter may be updated further."""
+        finished = self._finish()
+        return PatternCounts.from_table(finished.keys, finished.counts, self.width, self.seed)
+
+    def joint(self) -> JointCounts | None:
+        """The joint distribution of patterns and groups, None without groups."""
+        finished = self._finish()
+        if finished.joint_pattern is None or finished.joint_group is None or finished.joint_counts is None:
+            return None
+        return JointCounts(
+            pattern=finished.joint_pattern,
+            group=finished.joint_group,
+            counts=finished.joint_counts,
+            num_groups=self.num_groups,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the counter holds now, finished tables included."""
+        finished = 0 if self._finished is None else self._finished.nbytes
+        return self._accumulator.nbytes + finished
+
+    def __repr__(self) -> str:
+        groups = f", num_groups={self.num_groups}" if self.num_groups else ""
+        return f"PatternCounter(width={self.width}{groups}, num_evaluations={self.num_evaluations})"
+
+    def _finish(self) -> Finished:
+        if self._finished is None:
+            self._finished = self._accumulator.finish()
+        return self._finished
+
+    def _checked_groups(self, groups: torch.Tensor | np.ndarray | None, values: Values) -> np.ndarray | None:
+        if (groups is None) != (self.num_groups == 0):
+            found = "no groups were given" if groups is None else "groups were given"
+            raise LabelsError(
+                f"{found}, but the counter has num_groups={self.num_groups}; give groups exactly when it has some"
+            )
+        if groups is None:
+            return None
+        if values.unit_axis == 0:
+            raise UnitAxisError("groups belong to the samples on axis 0, but channel_dim=0 puts units there")
+        array = groups.detach().cpu().numpy() if isinstance(groups, torch.Tensor) else np.asarray(groups)
+        if array.shape != (values.num_samples,) or array.dtype.kind not in "iu":
+            raise LabelsError(
+                f"groups of dtype {array.dtype} and shape {array.shape} do not fit {values.num_samples} samples; give "
+                f"int64 of shape ({values.num_samples},)"
+            )
+        if array.size and not (0 <= array.min() and array.max() < self.num_groups):
+            raise LabelsError(
+                f"groups run from {array.min()} to {array.max()}; allowed are 0 to {self.num_groups - 1}"
+            )
+        return np.ascontiguousarray(array, np.int64)
+
+
+def pack_patterns(
+    preactivations: Preactivations, channel_dim: int = 1, *, kinks: Sequence[float] = (0.0,)
+) -> np.ndarray:
+    """The pattern of every evaluation, uint64 (evaluations, ceil(width / 64)).
+
+    Evaluations come in C order of the array with the unit axis taken out, so sample by sample. Bit c * K + k is on
+    iff unit c exceeds kink k (strictly; the kink is rounded to the dtype of the values first); bit b is bit b % 64 of
+    word b // 64. 0.0, -0.0 and NaN are not above 0.
+
+    Args:
+        preactivations: CPU tensor or array, float16, bfloat16, float32 or float64.
+        channel_dim: the axis of the units.
+        kinks: where the activation bends: (0.0,) for ReLU, (0.0, 6.0) for ReLU6.
+
+    Raises:
+        KernelError: a dtype, device or kink that cannot be packed.
+        UnitAxisError: the axis does not exist.
+
+    >>> pack_patterns(np.array([[1.0, -1.0, 2.0], [0.0, 0.5, -0.0]])).tolist()
+    [[5], [2]]
+    """
+    return dispatch.pack(as_values(preactivations, channel_dim, kinks))[0]
+
+
+def count_keys(keys: np.ndarray, width: int, *, seed: int = DEFAULT_SEED) -> PatternCounts:
+    """Count packed patterns, as `pack_patterns` gives them.
+
+    Args:
+        keys: uint64 (evaluations, ceil(width / 64)); with one word (evaluations,) will do.
+        width: bits of a pattern.
+        seed: keys the fingerprint that stands for patterns beyond 128 bits.
+
+    Raises:
+        KernelError: keys of another dtype or shape, or with bits beyond the width.
+
+    >>> count_keys(np.array([3, 1, 3], np.uint64), width=2).counts.tolist()
+    [1, 2]
+    """
+    _check_width(width)
+    plan = KeyPlan(width=int(width), num_groups=0, seed=check_seed(seed))
+    accumulator = dispatch.accumulator(plan)
+    accumulator.add_words(_checked_words(keys, plan))
+    finished = accumulator.finish()
+    return PatternCounts.from_table(finished.keys, finished.counts, plan.width, plan.seed)
+
+
+def count_patterns(
+    preactivations: Preactivations,
+    channel_dim: int = 1,
+    *,
+    kinks: Sequence[float] = (0.0,),
+    seed: int = DEFAULT_SEED,
+) -> PatternCounts:
+    """Pack and count at once: `count_keys(pack_patterns(x), width)` without the packed patterns in between.
+
+    Arguments and errors are those of `pack_patterns`; `seed` keys the fingerprint beyond 128 bits.
+
+    >>> count_patterns(np.array([[1.0, -1.0], [2.0, -2.0]])).counts.tolist()
+    [2]
+    """
+    values = as_values(preactivations, channel_dim, kinks)
+    plan = KeyPlan(width=values.width, num_groups=0, seed=check_seed(seed))
+    accumulator = dispatch.accumulator(plan)
+    accumulator.add(values, None)
+    finished = accumulator.finish()
+    return PatternCounts.from_table(finished.keys, finished.counts, plan.width, plan.seed)
+
+
+def _checked_words(keys: np.ndarray, plan: KeyPlan) -> np.ndarray:
+    words = np.asarray(keys)
+    if words.ndim == 1 and plan.num_words == 1:
+        words = words.reshape(-1, 1)
+    if words.dtype != np.uint64 or words.ndim != 2 or words.shape[1] != plan.num_words:
+        raise KernelError(
+            f"keys of dtype {words.dtype} and shape {words.shape} are no patterns of width {plan.width}; give uint64 "
+            f"of shape (evaluations, {plan.num_words})"
+        )
+    if plan.width % 64 and len(words) and int(words[:, -1].max()) >> (plan.width % 64):
+        raise KernelError(f"a key has bits beyond width {plan.width}; check the width")
+    return np.ascontiguousarray(words)
