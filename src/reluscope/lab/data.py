@@ -129,7 +129,7 @@ def _held_out_mask(labels: np.ndarray, fraction: float) -> np.ndarray:
 
 def _normalise(images: np.ndarray, source: _Source) -> Tensor:
     """uint8 (n, c, h, w) to float32 (value / 255 - mean) / std, in place on the one copy that is made."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(torch.float32)
+    tensor = torch.from_numpy(images.astype(np.float32, order="C"))
     mean = torch.tensor(source.mean).view(1, -1, 1, 1)
     std = torch.tensor(source.std).view(1, -1, 1, 1)
     return tensor.div_(255).sub_(mean).div_(std)

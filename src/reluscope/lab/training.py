@@ -39,7 +39,7 @@ __all__ = ["SPECIFICATION_FILE", "TrainingProgress", "TrainingResult", "stored_s
 SPECIFICATION_FILE = "specification.yaml"  # below the run's folder
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TrainingProgress:
     """What `train` tells about itself after every update.
 
@@ -119,7 +119,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.training.seed)
         model = build(spec.model, data.image_shape, data.num_classes, seed=spec.training.seed)
-        model.to(memory_format=layout).train()
+        model.to(memory_format=layout).train()  # pyright: ignore[reportCallIssue]
         optimizer = _optimizer(spec.optimizer, model)
         first_step = _restore(run, spec, model, optimizer) if resume else 0
 
@@ -158,8 +158,8 @@ def train(
                 accuracy = _accuracy(logits, labels)
                 if not math.isfinite(loss):
                     raise TrainingDivergedError(
-                        f"the loss of step {step} is {loss}: the training has diverged. What was measured until "
-                        f"then is in {run}. Try a lower rate than optimizer.lr={spec.optimizer.lr:g}."
+                        f"the loss of step {step} is {loss}: the training has diverged. What was measured "
+                        f"until then is in {run}. Try a lower rate than optimizer.lr={spec.optimizer.lr:g}."
                     )
                 recorder.log(
                     step,
@@ -199,8 +199,8 @@ def stored_specification(run: str | Path) -> Specification:
     path = Path(run) / SPECIFICATION_FILE
     if not path.is_file():
         raise CheckpointError(
-            f"{run} holds no {SPECIFICATION_FILE}, so there is nothing to resume. Only what `reluscope train` "
-            "began can be resumed by it."
+            f"{run} holds no {SPECIFICATION_FILE}, so there is nothing to resume. Only what "
+            "`reluscope train` began can be resumed by it."
         )
     return read_specification(path)
 
@@ -242,9 +242,7 @@ def _schedule(spec: RecordingSpecification, num_steps: int, steps_per_epoch: int
     if spec.per_decade is not None:
         schedule |= rs.logspaced(1, num_steps, per_decade=spec.per_decade)
     if spec.per_epoch is not None:
-        count = math.ceil(num_steps / steps_per_epoch * spec.per_epoch)
-        steps = {round(index * steps_per_epoch / spec.per_epoch) for index in range(count + 1)}
-        schedule |= rs.at(*sorted(step for step in steps if step <= num_steps))
+        schedule |= rs.epochs(1 / spec.per_epoch, steps_per_epoch)
     return schedule
 
 

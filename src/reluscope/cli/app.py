@@ -1,0 +1,93 @@
+"""The `reluscope` command: its subcommands, how errors are shown, and exit codes.
+
+Exit codes: 0 done, 1 a failed run (missing, damaged, diverged, ...), 2 wrong usage, 130 interrupted. An error
+is one line on the standard error stream; RELUSCOPE_DEBUG=1 shows where it came from.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+import typer
+
+from reluscope.cli import demo, report, show, sites, train
+from reluscope.cli.console import print_line
+from reluscope.errors import ReluscopeError, ReluscopeWarning, SpecificationError
+
+__all__ = ["DEBUG_VARIABLE", "app", "main"]
+
+DEBUG_VARIABLE = "RELUSCOPE_DEBUG"
+
+app = typer.Typer(
+    name="reluscope",
+    help="Watch the activation patterns of a neural network form while it trains.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("show")(show.show)
+app.command("sites")(sites.sites)
+app.command("report")(report.report)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    import reluscope
+
+    print_line(f"reluscope {reluscope.__version__}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: as on the command line, without the program's name; None for those the process was started
+            with.
+
+    Returns:
+        The exit code: 0, 1 (failed run), 2 (wrong usage) or 130 (interrupted).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ReluscopeWarning)
+        warnings.showwarning = _show_warning
+        try:
+            app(args=None if arguments is None else list(arguments), prog_name="reluscope")
+        except SystemExit as end:  # typer ends every command by one
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        except ReluscopeError as error:
+            if os.environ.get(DEBUG_VARIABLE):
+                raise
+            _say(f"{type(error).__name__}: {error}")
+            return 2 if isinstance(error, SpecificationError) else 1
+        except BrokenPipeError:  # `reluscope show RUN | head`: whoever read has enough
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - or Python complains while it flushes at exit
+            return 0
+    return 0
+
+
+def _say(text: str) -> None:
+    """One line on the standard error stream, whatever line breaks the text has."""
+    sys.stderr.write(" ".join(text.split()) + "\n")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: Any = None,
+) -> None:
+    """Warnings of reluscope in words; those of other libraries as Python shows them."""
+    if issubclass(category, ReluscopeWarning):
+        _say(f"warning: {message}")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))

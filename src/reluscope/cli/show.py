@@ -1,0 +1,82 @@
+"""`reluscope show`: what a run holds, in words and numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reluscope.cli.console import plain, print_json, print_line
+from reluscope.cli.tables import print_table, short
+
+__all__ = ["show"]
+
+# What fits beside each other on a terminal; --json has every column.
+_COLUMNS = {
+    "site": "site",
+    "width": "width",
+    "total": "patterns",
+    "relative_entropy": "rel. entropy",
+    "max_frequency": "max freq.",
+    "coverage": "coverage",
+    "churn_rate": "churn",
+    "weighted_jaccard_to_init": "J_W to init",
+}
+
+
+def show(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON and nothing else.")
+    ] = False,
+) -> None:
+    """Show what is in a run: model, probe, steps, the last measurement of every site, and warnings in
+    words."""
+    from reluscope.runs import open_run
+
+    opened = open_run(run)
+    content = _content(opened)
+    if as_json:
+        print_json(content)
+        return
+    for name, value in _headlines(content).items():
+        print_line(f"{name:<14}{value}")
+    if content["last"]:
+        rows = [
+            {title: row.get(name) for name, title in _COLUMNS.items() if name in row}
+            for row in content["last"]
+        ]
+        print_line()
+        print_table(rows, title=f"Measured at step {content['steps'][-1]}")
+    for text in content["warnings"]:
+        print_line(f"warning: {text}")
+
+
+def _content(run: Any) -> dict[str, Any]:
+    """Everything `--json` prints."""
+    layers = run.layers
+    last = layers[layers["step"] == run.steps[-1]] if run.steps else layers
+    scalars = run.scalars.drop(columns="batch_indices", errors="ignore")
+    return plain(
+        {
+            "run": str(run.path),
+            "name": run.name,
+            "state": run.state,
+            "info": run.info,
+            "steps": run.steps,
+            "warnings": run.warnings,
+            "last_scalars": scalars.tail(1).to_dict("records")[0] if len(scalars) else None,
+            "last": last.to_dict("records"),
+        }
+    )
+
+
+def _headlines(content: dict[str, Any]) -> dict[str, str]:
+    steps, info = content["steps"], content["info"]
+    lines = {"run": f"{content['name']} ({content['state']})"}
+    lines["measurements"] = f"{len(steps)}, steps {steps[0]} to {steps[-1]}" if steps else "none yet"
+    if content["last_scalars"]:
+        scalars = content["last_scalars"]
+        lines["training"] = ", ".join(f"{name} {short(value)}" for name, value in scalars.items())
+    return lines | {"info": str(info)}

@@ -1,0 +1,101 @@
+"""`reluscope sites`: what would be observed in a model, and what would not, with the reason."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from reluscope.cli.console import print_json
+from reluscope.cli.tables import print_table
+
+__all__ = ["sites"]
+
+
+def sites(
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODULE:FACTORY",
+            help="Where the model is: a function without arguments, a class or a model.",
+        ),
+    ],
+    shape: Annotated[
+        str, typer.Option("--input", metavar="1,3,32,32", help="Shape of an example input, the batch first.")
+    ],
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Observe smooth activations too, at their sign.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON and nothing else.")] = False,
+) -> None:
+    """List every activation call of a model: its name, width, unit axis, and whether it is observed.
+
+    Example: reluscope sites --model reluscope.lab.models:ResNet --input 2,3,32,32
+    """
+    sizes = _parse_shape(shape)
+    made = _make_model(model)
+    import torch
+
+    import reluscope as rs
+
+    found = rs.sites(made, torch.randn(sizes, generator=torch.Generator().manual_seed(0)), smooth=smooth)
+    rows = found.reset_index().to_dict("records") if found.index.name else found.to_dict("records")
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, title=f"{model}: {len(rows)} activation calls")
+
+
+def _parse_shape(text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise typer.BadParameter(
+            f'"{text}" is no shape. Write sizes with commas, the batch first: 2,3,32,32.'
+        )
+    return sizes
+
+
+def _make_model(address: str) -> Any:
+    """The model at `pkg.mod:name`: the object itself, or what it returns when called. The current folder is
+    searched."""
+    module_name, colon, name = address.partition(":")
+    if not (colon and module_name and name):
+        raise typer.BadParameter(
+            f'"{address}" names no model. Write MODULE:FACTORY, for example mypackage.models:net.'
+        )
+    sys.path.insert(0, os.getcwd())  # as `python -m` does; an installed command does not
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise typer.BadParameter(
+            f'there is no module "{error.name}" here, asked for by "{address}".'
+        ) from None
+    finally:
+        sys.path.pop(0)
+    if not hasattr(module, name):
+        from reluscope.errors import closest
+
+        public = [one for one in vars(module) if not one.startswith("_")]
+        raise typer.BadParameter(f'module "{module_name}" has no "{name}". Closest: {closest(name, public)}.')
+    found = getattr(module, name)
+    import torch
+
+    if isinstance(found, torch.nn.Module):
+        return found
+    if not callable(found):
+        raise typer.BadParameter(
+            f'"{address}" is a {type(found).__name__}, not a model or a function that makes one.'
+        )
+    try:
+        made = found()
+    except TypeError as error:
+        raise typer.BadParameter(f'"{address}" cannot be called without arguments: {error}.') from None
+    if not isinstance(made, torch.nn.Module):
+        raise typer.BadParameter(f'"{address}" returned a {type(made).__name__}, not a torch.nn.Module.')
+    return made
