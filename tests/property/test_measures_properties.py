@@ -162,7 +162,6 @@ def test_labels_stay_within_their_bounds(drawn: tuple[np.ndarray, int]) -> None:
     row = measures.summarize_labels(
         counts,
         table[table > 0],
-        classes,
         width=num_units,
         num_units=num_units,
         num_kinks=1,

@@ -86,9 +86,7 @@ def test_the_summaries_fill_the_columns_of_their_families() -> None:
     assert {f"{name}_to_{to}" for name in list(change)[5:] for to in ("last", "init")} == set(
         family("similarity")
     )
-    labels = measures.summarize_labels(
-        [1], [1], [1], width=1, num_units=1, num_kinks=1, class_evaluations=[1]
-    )
+    labels = measures.summarize_labels([1], [1], width=1, num_units=1, num_kinks=1, class_evaluations=[1])
     assert [*labels, "information_excess"] == family("labels")
     assert list(measures.summarize_hashlist([1], size=2)) == family("hashlist")
 

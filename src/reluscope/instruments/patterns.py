@@ -5,15 +5,13 @@ Source: [A]; formulas in DEFINITIONS section 1 and `reluscope.measures`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from reluscope import measures
-from reluscope.errors import InstrumentError, LabelsError
+from reluscope.errors import InstrumentError, LabelsError, MeasurementError
 from reluscope.observe import Probe, Site, SiteBatch
 from reluscope.patterns import HashList, PatternCounter, PatternCounts
 
@@ -22,6 +20,12 @@ __all__ = ["Patterns", "PatternsResult", "compare_to_init", "compare_to_last"]
 _KEEP = ("init", "final", "all")
 # Fixed, so that two measurements of the same state give the same excess information.
 _PERMUTATION_SEED = 0
+_LABEL_COLUMNS = tuple(
+    name
+    for name, one in measures.LAYER_MEASURES.items()
+    if one.family == "labels" and name != "information_excess"
+)
+_NO_SAMPLES = "axis 0 of the site is not a multiple of the batch, so no evaluation's sample can be told"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +111,17 @@ class PatternsResult:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(kw_only=True)
+class _SiteState:
+    site: Site
+    counter: PatternCounter
+    hashlist: HashList | None
+    class_evaluations: np.ndarray | None  # int64 (num_classes,); None: no labels, or no sample can be told
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Classes:
-    """The probe's labels as consecutive class indices, and how groups are formed from them."""
+    """The probe's labels as consecutive class indices."""
 
     of_sample: np.ndarray  # int64 (samples,), 0 .. num_classes - 1
     num_classes: int
@@ -129,71 +141,101 @@ class PatternsCollector:
         self._config = config
         self._classes = _Classes.of(probe) if config.labels else None
         self._num_samples = probe.num_samples
-        self._sites: dict[str, Site] = {}
-        self._counters: dict[str, PatternCounter] = {}
-        self._hashlists: dict[str, HashList] = {}
+        self._states: dict[str, _SiteState] = {}
 
     def consume(self, batch: SiteBatch) -> None:
         site = batch.site
-        if site.name not in self._counters:
-            self._open(site)
-        self._counters[site.name].update(
-            batch.preactivations, site.channel_dim, kinks=site.kinks, groups=self._groups(batch)
-        )
-        if site.name in self._hashlists:
-            self._hashlists[site.name].update(batch.preactivations, site.channel_dim, kinks=site.kinks)
+        state = self._states.get(site.name) or self._open(site)
+        # The kernels of today run on the host; a tensor that is there already is not copied.
+        values = batch.preactivations.cpu()
+        groups = None
+        if state.class_evaluations is not None and self._classes is not None:
+            groups = self._groups(batch, self._classes, state.class_evaluations)
+        state.counter.update(values, site.channel_dim, kinks=site.kinks, groups=groups)
+        if state.hashlist is not None:
+            state.hashlist.update(values, site.channel_dim, kinks=site.kinks)
 
     def finish(self) -> dict[str, PatternsResult]:
-        results = {}
-        for name, site in self._sites.items():
-            # Popped, so that one site's scratch is gone before the next one's table is built.
-            results[name] = self._result(site, self._counters.pop(name), self._hashlists.pop(name, None))
-        return results
+        # Popped one by one, so that one site's scratch is gone before the next one's table is built.
+        return {name: self._result(self._states.pop(name)) for name in list(self._states)}
 
-    def _open(self, site: Site) -> None:
-        self._sites[site.name] = site
-        num_groups = 0
+    def _open(self, site: Site) -> _SiteState:
+        num_groups, class_evaluations = 0, None
         if self._classes is not None and site.num_positions is not None:
             num_groups = self._num_samples if self._config.permutations else self._classes.num_classes
-        self._counters[site.name] = PatternCounter(site.width, num_groups=num_groups)
-        if self._config.hashlist is not None:
-            self._hashlists[site.name] = HashList(self._config.hashlist)
+            class_evaluations = np.zeros(self._classes.num_classes, dtype=np.int64)
+        size = self._config.hashlist
+        state = _SiteState(
+            site=site,
+            counter=PatternCounter(site.width, num_groups=num_groups),
+            hashlist=None if size is None else HashList(size),
+            class_evaluations=class_evaluations,
+        )
+        self._states[site.name] = state
+        return state
 
-    def _groups(self, batch: SiteBatch) -> np.ndarray | None:
+    def _groups(self, batch: SiteBatch, classes: _Classes, class_evaluations: np.ndarray) -> np.ndarray:
         """The group of every entry of axis 0: its sample's class, or the sample itself under permutations."""
-        if self._classes is None or batch.site.num_positions is None:
-            return None
-        samples = slice(batch.sample_offset, batch.sample_offset + batch.num_samples)
-        if self._config.permutations:
-            groups = np.arange(samples.start, samples.stop, dtype=np.int64)
-        else:
-            groups = self._classes.of_sample[samples]
-        folded = batch.preactivations.shape[0] // batch.num_samples
+        values = batch.preactivations
+        samples = np.arange(batch.sample_offset, batch.sample_offset + batch.num_samples, dtype=np.int64)
+        per_sample = values.numel() // (batch.site.num_units * batch.num_samples)
+        class_evaluations += per_sample * np.bincount(
+            classes.of_sample[samples], minlength=classes.num_classes
+        )
+        groups = samples if self._config.permutations else classes.of_sample[samples]
+        folded = values.shape[0] // batch.num_samples
         return groups if folded == 1 else np.repeat(groups, folded)
 
-    def _result(self, site: Site, counter: PatternCounter, hashlist: HashList | None) -> PatternsResult:
+    def _result(self, state: _SiteState) -> PatternsResult:
+        site, counter = state.site, state.counter
         counts = counter.counts()
         row: dict[str, float | int] = {"num_evaluations": counts.num_evaluations, "exact": True}
-        reasons: dict[str, str] = {}
         row.update(
-            measures.summarize(
-                counts, width=site.width, num_units=site.num_units, num_kinks=site.num_kinks
-            )
+            measures.summarize(counts, width=site.width, num_units=site.num_units, num_kinks=site.num_kinks)
         )
+        reasons: dict[str, str] = {}
         if self._classes is not None:
-            row.update(self._label_row(site, counter, counts))
-            if site.num_positions is None:
-                reason = "axis 0 of the site is not a multiple of the batch, so no sample can be told"
-                reasons.update(dict.fromkeys(_label_columns(self._config), reason))
-        if hashlist is not None:
-            row.update(_hashlist_row(hashlist))
+            if state.class_evaluations is None:
+                row.update(dict.fromkeys(_LABEL_COLUMNS, float("nan")))
+                reasons.update(dict.fromkeys(_LABEL_COLUMNS, _NO_SAMPLES))
+            else:
+                row.update(self._label_row(state, counts, state.class_evaluations, self._classes))
+        if state.hashlist is not None:
+            row.update(measures.summarize_hashlist(state.hashlist.counts, size=state.hashlist.size))
         row["nan_fraction"] = counter.num_nan / counter.num_values if counter.num_values else float("nan")
         return PatternsResult(counts=counts, row=row, reasons=reasons)
 
     def _label_row(
-        self, site: Site, counter: PatternCounter, counts: PatternCounts
-    ) -> Mapping[str, float | int]:
-        raise NotImplementedError
+        self, state: _SiteState, counts: PatternCounts, class_evaluations: np.ndarray, classes: _Classes
+    ) -> dict[str, float]:
+        site, joint = state.site, state.counter.joint()
+        if joint is None:
+            raise MeasurementError(
+                f'the joint counts of site "{site.name}" are missing; this is a bug of reluscope.'
+            )
+        pairs = joint.counts
+        if self._config.permutations:
+            pairs = measures.joint_by_class(joint.pattern, joint.group, joint.counts, classes.of_sample)
+        row = measures.summarize_labels(
+            counts,
+            pairs,
+            width=site.width,
+            num_units=site.num_units,
+            num_kinks=site.num_kinks,
+            class_evaluations=class_evaluations,
+        )
+        if self._config.permutations:
+            row["information_excess"] = float("nan")
+            if counts.num_evaluations:
+                row["information_excess"] = measures.information_excess(
+                    joint.pattern,
+                    joint.group,
+                    joint.counts,
+                    classes.of_sample,
+                    num_permutations=self._config.permutations,
+                    generator=np.random.default_rng(_PERMUTATION_SEED),
+                )
+        return row
 
 
 def compare_to_last(before: PatternCounts, after: PatternCounts) -> dict[str, float | int]:

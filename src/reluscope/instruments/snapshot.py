@@ -73,9 +73,7 @@ class Snapshot:
     @property
     def warnings(self) -> list[str]:
         """What a reader of the numbers should know, in words."""
-        found = [
-            row["site"] for row in self.rows() if row.get("nan_fraction", 0.0) > 0.0
-        ]
+        found = [row["site"] for row in self.rows() if row.get("nan_fraction", 0.0) > 0.0]
         if not found:
             return []
         named = ", ".join(f'"{name}"' for name in found[:3]) + (" and others" if len(found) > 3 else "")
@@ -96,7 +94,9 @@ def check_instruments(instruments: Sequence[Instrument] | None, probe: Probe) ->
         raise InstrumentError("no instruments: pass None for [rs.Patterns()], or a list with at least one.")
     for one in chosen:
         if isinstance(one, type) or not isinstance(one, Instrument):
-            raise InstrumentError(f"{one!r} is not an instrument; allowed are instances, for example rs.Patterns().")
+            raise InstrumentError(
+                f"{one!r} is not an instrument; allowed are instances, for example rs.Patterns()."
+            )
         one.check(probe)
     names = [one.name for one in chosen]
     if len(set(names)) < len(names):
@@ -128,7 +128,12 @@ def take_snapshot(
             one(batch)
 
     seen: Observation = observe(
-        model, probe, mode, consumers[0] if len(consumers) == 1 else consume, expected=expected, on_batch=on_batch
+        model,
+        probe,
+        mode,
+        consumers[0] if len(consumers) == 1 else consume,
+        expected=expected,
+        on_batch=on_batch,
     )
     results = {name: collector.finish() for name, collector in collectors.items()}
     return Snapshot(

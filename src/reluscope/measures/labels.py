@@ -223,7 +223,6 @@ def label_entropy(class_evaluations: CountsLike) -> float:
 def summarize_labels(
     counts: CountsLike,
     joint_counts: CountsLike,
-    label_counts: CountsLike,
     *,
     width: int,
     num_units: int,
@@ -235,11 +234,10 @@ def summarize_labels(
     Args:
         counts: occurrences of each pattern, every entry >= 1; may be empty.
         joint_counts: occurrences of each (pattern, class) pair that occurred, every entry >= 1; may be empty.
-        label_counts: samples of each class in the probe, (num_classes,); classes with 0 are not present.
         width: bits of the pattern, num_units x num_kinks.
         num_units: channels or features of the site.
         num_kinks: K, kinks per unit.
-        class_evaluations: N_c, evaluations of each class, (num_classes,); label_counts x positions.
+        class_evaluations: N_c, evaluations of each class, (num_classes,); classes with 0 are not present.
 
     Returns:
         joint_entropy, relative_joint_entropy, conditional_entropy, relative_conditional_entropy, information,
@@ -248,8 +246,7 @@ def summarize_labels(
 
     Raises:
         DistributionError: counts are not integers >= 1, or width is not num_units x num_kinks.
-        LabelsError: patterns, pairs and classes do not hold the same number of evaluations, or the
-            evaluations are not spread over the classes as the samples are.
+        LabelsError: patterns, pairs and classes do not hold the same number of evaluations.
     """
     check_widths(width=width, num_units=num_units, num_kinks=num_kinks)
     found, joint = spectrum(counts), spectrum(joint_counts)
@@ -258,7 +255,6 @@ def summarize_labels(
     if joint.multiplicities.size == 0:
         return dict.fromkeys([f"{prefix}{name}" for name in names for prefix in ("", "relative_")], math.nan)
     classes = _classes(class_evaluations, joint.num_evaluations)
-    _check_proportional(label_counts, class_evaluations)
     bits = (joint.entropy(), _conditional(joint, classes), _information(found, joint, classes))
     largest = (
         _largest_joint(classes, num_units=num_units, num_kinks=num_kinks),
@@ -334,18 +330,4 @@ def _check_same_evaluations(found: Spectrum, joint: Spectrum) -> None:
         raise LabelsError(
             f"the patterns hold {found.num_evaluations} evaluations, the (pattern, class) pairs "
             f"{joint.num_evaluations}; they must be the same evaluations, each with its class."
-        )
-
-
-def _check_proportional(label_counts: CountsLike, class_evaluations: CountsLike) -> None:
-    """Every sample of a site has the same number of positions, so the two must be proportional."""
-    samples = as_counts(label_counts, what="label_counts").tolist()
-    evaluations = as_counts(class_evaluations, what="class_evaluations").tolist()
-    num_samples, num_evaluations = sum(samples), sum(evaluations)
-    if len(samples) != len(evaluations) or any(
-        s * num_evaluations != e * num_samples for s, e in zip(samples, evaluations, strict=True)
-    ):
-        raise LabelsError(
-            f"the probe has {samples} samples of each class, but the evaluations are spread as "
-            f"{evaluations}; every sample has the same number of positions, so the two must be proportional."
         )
