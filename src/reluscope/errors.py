@@ -25,6 +25,7 @@ __all__ = [
     "MissingExtraError",
     "NoSitesError",
     "ProbeError",
+    "RecorderError",
     "ReluscopeError",
     "ReluscopeWarning",
     "RunCorruptError",
@@ -129,6 +130,10 @@ class InstrumentError(ReluscopeError, ValueError):
 
 class ScheduleError(ReluscopeError, ValueError):
     """A schedule that can never be due, or a step that cannot be."""
+
+
+class RecorderError(ReluscopeError, ValueError):
+    """The recorder was configured, or called, in a way that cannot work."""
 
 
 class RunNotFoundError(ReluscopeError, FileNotFoundError):

@@ -129,11 +129,8 @@ def _run_attributes(info: dict[str, Any]) -> dict[str, Any]:
     for name, value in info.items():
         if name in ("columns", "sites"):
             continue  # the variables and the site coordinates say it
-        plain[name] = (
-            value
-            if isinstance(value, str | int | float) and not isinstance(value, bool)
-            else json.dumps(value)
-        )
+        is_small = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+        plain[name] = value if is_small or isinstance(value, str | float) else json.dumps(value)
     return plain
 
 
