@@ -1,0 +1,338 @@
+"""The report as one self-contained HTML page: readable offline, no request to anywhere, equal for equal
+runs."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from reluscope.measures.spec import FAMILIES, LAYER_MEASURES, Measure
+from reluscope.report import charts, text
+from reluscope.report.scales import Scale, fit_scale
+from reluscope.report.view import RunView
+
+__all__ = ["render_page"]
+
+# More columns than this cannot be told apart on a screen, and would make the page heavy.
+_MAX_MEASUREMENTS = 500
+# The site itself forbids what the page never does: no script, style, font, image or data from anywhere else.
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+_SITE_COLUMNS = {
+    "name": "site",
+    "operation": "operation",
+    "module": "module",
+    "num_units": "units",
+    "kinks": "kinks",
+    "width": "bits",
+    "num_positions": "positions",
+    "channel_dim": "unit axis",
+    "channel_dim_source": "axis known from",
+    "dtype": "type",
+}
+
+
+def render_page(views: Sequence[RunView]) -> str:
+    """The whole page for one run, or for several side by side.
+
+    Args:
+        views: the runs, in the order of the columns.
+
+    Returns:
+        HTML, with plotly.js (4.8 MB) embedded once and each number of each measure once.
+    """
+    shown = [view.thinned(_MAX_MEASUREMENTS) for view in views]
+    scales = {
+        name: scale
+        for name, measure in LAYER_MEASURES.items()
+        if (scale := fit_scale(measure, (view.values[name] for view in shown if name in view.values)))
+    }
+    page = _Page(shown, scales)
+    body = [
+        _header(views, shown),
+        "<main>",
+        page.training(),
+        page.slider(),
+        *(page.family(family, meaning) for family, meaning in FAMILIES.items()),
+        _absent(scales),
+        _sites(views),
+        "</main>",
+        "<footer>Written by reluscope from the recorded runs alone. Sources: [A] Hartmann, Franzen, Brodehl "
+        "2021, “Studying the Evolution of Neural Activation Patterns During Training of Feed-Forward ReLU "
+        "Networks”, Front. Artif. Intell. 4:642374.</footer>",
+    ]
+    return _document(_title(views), "\n".join(body), page.data())
+
+
+class _Page:
+    """Collects the charts while the sections are written, so that their data stand in one place."""
+
+    def __init__(self, views: Sequence[RunView], scales: dict[str, Scale]) -> None:
+        self._views = views
+        self._scales = scales
+        self._charts: dict[str, dict[str, Any]] = {}
+        self._height = min(max(180, 90 + 14 * max((len(view.sites) for view in views), default=0)), 460)
+
+    def training(self) -> str:
+        """The training curves, or what to do to have them."""
+        panels = []
+        for column, (title, meaning) in charts.SCALARS.items():
+            figure = charts.training(self._views, column, height=260)
+            if figure is not None:
+                if column != "lr" and len(figure["data"]) > len(self._views):
+                    meaning += " Thin: as logged; thick: running mean."
+                chart = self._chart(f"training-{column}", {"kind": "training", "figure": figure}, 260)
+                panels.append(_figure(title, meaning, chart))
+        if not panels:
+            panels = [
+                _empty(
+                    "No loss, accuracy or learning rate was logged. recorder.log(step, loss=..., "
+                    "accuracy=..., lr=...) beside recorder.record(step) puts the training curve here.",
+                    120,
+                )
+            ]
+        meaning = "What the training itself reported, against the number of updates done."
+        lead = f'<h2 id="training">Training curve</h2><p class="lead">{meaning}</p>'
+        return lead + _panels(panels)
+
+    def slider(self) -> str:
+        """The step that all curves show; nothing to choose from where there is one step or none."""
+        steps = self._steps()
+        if len(steps) < 2 or not self._scales:
+            return ""
+        last = len(steps) - 1
+        return (
+            '<div class="slider"><label for="step">Curves across the layers at step</label>'
+            f'<output id="step-shown" for="step">{steps[-1]:,}</output>'
+            f'<input id="step" type="range" min="0" max="{last}" value="{last}" step="1"></div>'
+        )
+
+    def family(self, family: str, meaning: str) -> str:
+        """All measures of one family that some run has."""
+        measures = [m for m in LAYER_MEASURES.values() if m.family == family and m.name in self._scales]
+        if not measures:
+            return ""
+        sections = "\n".join(self._measure(measure) for measure in measures)
+        return f'<h2 id="{family}">{html.escape(meaning)}</h2>\n{sections}'
+
+    def data(self) -> dict[str, Any]:
+        """Everything that page.js draws from."""
+        return {
+            "runs": [
+                {"name": view.name, "steps": view.steps.tolist(), "sites": list(view.sites)}
+                for view in self._views
+            ],
+            "steps": self._steps(),
+            "measures": {
+                name: self._measure_data(LAYER_MEASURES[name], scale) for name, scale in self._scales.items()
+            },
+            "charts": self._charts,
+        }
+
+    def _measure(self, measure: Measure) -> str:
+        scale = self._scales[measure.name]
+        panels = [self._heatmap(index, view, measure, scale) for index, view in enumerate(self._views)]
+        panels.append(self._curves(measure, scale))
+        traits = {
+            "Unit": text.unit(measure),
+            "Bounds": text.bounds(measure),
+            "Larger means": measure.direction,
+            "Formula": measure.formula,
+            "Source": measure.source,
+        }
+        listed = " · ".join(f"<b>{label}</b> {html.escape(value)}" for label, value in traits.items())
+        return (
+            f'<section id="{measure.name}"><h3>{html.escape(measure.title)}'
+            f'<span class="symbol">{html.escape(measure.symbol)}</span></h3>'
+            f'<p>{html.escape(measure.description)}</p><p class="traits">{listed}</p>'
+            f"{_scale_bar(scale)}{_panels(panels)}</section>"
+        )
+
+    def _heatmap(self, index: int, view: RunView, measure: Measure, scale: Scale) -> str:
+        meaning = "Row: site, the input at the bottom. Column: measurement. Colour: as in the bar above."
+        reason = text.nothing_to_draw(view, measure)
+        if reason is not None:
+            return _figure(view.name, meaning, _empty(reason, self._height))
+        figure = charts.heatmap(view, measure, scale, height=self._height)
+        chart = {"kind": "heatmap", "measure": measure.name, "run": index, "figure": figure}
+        return _figure(view.name, meaning, self._chart(f"{measure.name}-{index}", chart, self._height))
+
+    def _curves(self, measure: Measure, scale: Scale) -> str:
+        runs = [index for index, view in enumerate(self._views) if view.has(measure.name)]
+        figure = charts.curves([self._views[index] for index in runs], measure, scale, height=self._height)
+        chart = {"kind": "curves", "measure": measure.name, "runs": runs, "figure": figure}
+        meaning = "The same numbers site by site, at the slider's step or the last measurement before it."
+        if len(self._steps()) < 2:
+            meaning = "The same numbers, site by site, at the only step measured."
+        content = self._chart(f"{measure.name}-curves", chart, self._height)
+        return _figure("Across the layers", meaning, content)
+
+    def _chart(self, name: str, chart: dict[str, Any], height: int) -> str:
+        self._charts[name] = chart
+        return f'<div class="chart" id="{name}" style="height:{height}px"></div>'
+
+    def _steps(self) -> list[int]:
+        return sorted({int(step) for view in self._views for step in view.steps})
+
+    def _measure_data(self, measure: Measure, scale: Scale) -> dict[str, Any]:
+        values = [charts.matrix(view, measure) if view.has(measure.name) else None for view in self._views]
+        return {
+            "unit": measure.unit,
+            "scale": {"kind": scale.kind, "threshold": scale.threshold},
+            "values": values,
+        }
+
+
+def _header(views: Sequence[RunView], shown: Sequence[RunView]) -> str:
+    facts = [text.facts(view) for view in views]
+    labels = list(dict.fromkeys(label for found in facts for label in found))
+    heads = "".join(f"<th>{_swatch(index, view, len(views))}</th>" for index, view in enumerate(views))
+    rows = "".join(_row(f"<th>{label}</th>", [found.get(label, "-") for found in facts]) for label in labels)
+    noted = [(view, text.notes(view, len(drawn.steps))) for view, drawn in zip(views, shown, strict=True)]
+    warned = "".join(_notes(view, found, len(views)) for view, found in noted if found)
+    lead = (
+        "Which on/off patterns each activation site used on a fixed set of inputs, counted exactly while "
+        "the network trained. A site is one call of an activation function; a step is the number of "
+        "optimizer updates done."
+    )
+    links = {"training": "Training curve", **FAMILIES, "sites": "Sites"}
+    nav = "".join(f'<a href="#{name}">{html.escape(title)}</a>' for name, title in links.items())
+    return (
+        f'<header class="top"><h1>{html.escape(_title(views))}</h1><p class="lead">{lead}</p>'
+        f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        f"{warned}<nav>{nav}</nav></header>"
+    )
+
+
+def _title(views: Sequence[RunView]) -> str:
+    return "Activation patterns: " + ", ".join(view.name for view in views)
+
+
+def _swatch(index: int, view: RunView, num_runs: int) -> str:
+    if num_runs == 1:
+        return html.escape(view.name)
+    line = charts.line_style(index)
+    border = {"solid": "solid", "dash": "dashed", "dot": "dotted", "dashdot": "double"}[line["dash"]]
+    style = f"border-top-style:{border};border-color:{line['color']}"
+    return f'<span class="swatch" style="{style}"></span>{html.escape(view.name)}'
+
+
+def _notes(view: RunView, found: Sequence[str], num_runs: int) -> str:
+    title = "Before reading" if num_runs == 1 else f"Before reading {view.name}"
+    items = "".join(f"<li>{html.escape(note)}</li>" for note in found)
+    return f'<div class="notes"><h3>{html.escape(title)}</h3><ul>{items}</ul></div>'
+
+
+def _scale_bar(scale: Scale) -> str:
+    """The colours and their numbers, once for all runs."""
+    span, colors = scale.high - scale.low, ",".join(scale.colors)
+    ticks = "".join(
+        f'<span style="left:{100 * (position - scale.low) / span:.1f}%">{html.escape(label)}</span>'
+        for position, label in scale.ticks
+    )
+    return (
+        f'<div class="scale"><div class="bar" style="background:linear-gradient(to right,{colors})"></div>'
+        f'<div class="ticks">{ticks}</div><div class="missing">not defined</div></div>'
+    )
+
+
+def _absent(scales: dict[str, Scale]) -> str:
+    """Measures that no run has, with the reason: a figure never leaves a panel out without a word."""
+    reasons: dict[str, list[str]] = {}
+    for measure in LAYER_MEASURES.values():
+        if measure.name not in scales:
+            reasons.setdefault(text.not_recorded(measure), []).append(measure.title)
+    if not reasons:
+        return ""
+    items = "".join(
+        f"<li>{html.escape(', '.join(titles))}: {html.escape(reason)}.</li>"
+        for reason, titles in reasons.items()
+    )
+    return f'<h2 id="absent">Not in these runs</h2><ul>{items}</ul>'
+
+
+def _sites(views: Sequence[RunView]) -> str:
+    """A table of the sites; one for runs with the same sites."""
+    groups: list[tuple[list[str], RunView]] = []
+    for view in views:
+        same = next((names for names, other in groups if _site_rows(other) == _site_rows(view)), None)
+        if same is None:
+            groups.append(([view.name], view))
+        else:
+            same.append(view.name)
+    lead = "The activation sites in the order of the forward pass, and how many bits their patterns have."
+    tables = "".join(
+        (f"<h3>{html.escape(', '.join(names))}</h3>" if len(views) > 1 else "") + _site_table(view)
+        for names, view in groups
+    )
+    return f'<h2 id="sites">Sites</h2><p class="lead">{lead}</p>{tables}'
+
+
+def _site_rows(view: RunView) -> tuple[list[str], list[list[Any]]]:
+    columns = [column for column in _SITE_COLUMNS if column in view.sites_table]
+    return columns, [list(row) for row in view.sites_table[columns].astype(object).to_numpy()]
+
+
+def _site_table(view: RunView) -> str:
+    columns, rows = _site_rows(view)
+    if not rows:
+        return _empty("The sites are known from the first measurement on.", 80)
+    heads = "".join(f"<th>{_SITE_COLUMNS[column]}</th>" for column in columns)
+    cells = "".join(
+        _row(f'<td class="n">{index}</td>', [_cell(value) for value in row]) for index, row in enumerate(rows)
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr><th class="n">#</th>{heads}</tr></thead>'
+        f"<tbody>{cells}</tbody></table></div>"
+    )
+
+
+def _row(head: str, cells: Iterable[str]) -> str:
+    return f"<tr>{head}{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(f"{one:g}" for one in value)
+    if value is None or value != value:
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _panels(panels: Iterable[str]) -> str:
+    return f'<div class="panels">{"".join(panels)}</div>'
+
+
+def _figure(title: str, meaning: str, content: str) -> str:
+    caption = f"<b>{html.escape(title)}</b><span>{html.escape(meaning)}</span>"
+    return f"<figure><figcaption>{caption}</figcaption>{content}</figure>"
+
+
+def _empty(reason: str, height: int) -> str:
+    return f'<div class="empty" style="min-height:{height}px">{html.escape(reason)}</div>'
+
+
+def _document(title: str, body: str, data: dict[str, Any]) -> str:
+    folder = files("reluscope.report")
+    style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    # "<" would let a site's name close the script element
+    embedded = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    embedded = embedded.replace("<", "\\u003c")
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>",
+            body,
+            f'<script type="application/json" id="data">{embedded}</script>',
+            f"<script>{get_plotlyjs()}</script>",
+            f"<script>{script}</script>",
+            "</body>\n</html>\n",
+        ]
+    )

@@ -1,0 +1,214 @@
+"""Every sentence of the report that depends on what a run holds: facts, empty states, names for axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reluscope.measures.spec import Measure
+from reluscope.report.scales import number
+from reluscope.report.view import RunView
+
+__all__ = [
+    "bounds",
+    "facts",
+    "not_recorded",
+    "notes",
+    "nothing_to_draw",
+    "shorten",
+    "shown_ticks",
+    "step_ticks",
+    "unit",
+]
+
+_LABELS_REASON = "needs a probe with labels: rs.Probe(inputs, labels)"
+_REASONS = {
+    "labels": _LABELS_REASON,
+    "hashlist": "runs only when asked for: rs.Patterns(hashlist=30_000)",
+    "changes": "needs at least two measurements",
+    "similarity": "needs at least two measurements",
+}
+
+
+def shorten(name: str, limit: int = 18) -> str:
+    """A long name with its middle left out: the ends tell sites apart.
+
+    >>> shorten("encoder.layers.11.mlp.activation", 18)
+    'encoder.…ctivation'
+    """
+    if len(name) <= limit:
+        return name
+    tail = limit // 2
+    return f"{name[: limit - 1 - tail]}…{name[-tail:]}"
+
+
+def shown_ticks(count: int, limit: int) -> list[int]:
+    """Indices to label among `count`, at most about `limit`, evenly apart, the first among them.
+
+    >>> shown_ticks(5, 10), shown_ticks(10, 4)
+    ([0, 1, 2, 3, 4], [0, 3, 6, 9])
+    """
+    every = max(1, -(-count // limit))
+    return list(range(0, count, every))
+
+
+def step_ticks(steps: Sequence[int], limit: int = 7) -> list[int]:
+    """Indices of measurements to label: about `limit`, the first and the last among them."""
+    if len(steps) <= limit:
+        return list(range(len(steps)))
+    return sorted({round(x) for x in np.linspace(0, len(steps) - 1, limit)})
+
+
+def bounds(measure: Measure) -> str:
+    """The bounds in words: "0 to 1", "0 to min(d, log2 N)", "no lower bound, at most 1"."""
+    upper = measure.upper if isinstance(measure.upper, str | None) else f"{measure.upper:g}"
+    if measure.lower is None:
+        return "no bounds" if upper is None else f"no lower bound, at most {upper}"
+    return f"at least {measure.lower:g}" if upper is None else f"{measure.lower:g} to {upper}"
+
+
+def unit(measure: Measure) -> str:
+    """The unit in words; dimensionless measures are shares or ratios."""
+    return "dimensionless" if measure.unit == "1" else measure.unit
+
+
+def not_recorded(measure: Measure) -> str:
+    """Why a measure is in none of the runs."""
+    if measure.name == "information_excess":
+        return "runs only when asked for: rs.Patterns(permutations=20), with a probe that has labels"
+    return _REASONS.get(measure.family, "was not recorded by these runs")
+
+
+def nothing_to_draw(view: RunView, measure: Measure) -> str | None:
+    """Why there is no picture of this measure for this run; None when there is one."""
+    if view.has(measure.name):
+        return None
+    if len(view.steps) == 0:
+        return "Nothing has been measured in this run yet."
+    if measure.family in ("changes", "similarity") and len(view.steps) == 1:
+        return "Only one measurement so far: there is nothing to compare it with."
+    if measure.name in view.values:
+        return (
+            f"{measure.title} is not defined at any of the {len(view.steps)} measurements of this run "
+            "(all values are NaN)."
+        )
+    return f"This run did not record it: {not_recorded(measure)}."
+
+
+def notes(view: RunView, shown: int) -> list[str]:
+    """What to know before reading the pictures of this run: its state, and the run's own warnings."""
+    found = []
+    if view.state == "recording":
+        found.append(
+            f"This run was still being recorded when the page was written: it shows the {len(view.steps)} "
+            "measurements taken until then. Write the report again to see more."
+        )
+    if len(view.steps) == 1:
+        found.append(
+            f"Only one measurement (step {view.steps[0]:,}): the heat maps have a single column, and nothing "
+            "can be said about changes."
+        )
+    if shown < len(view.steps):
+        found.append(
+            f"The page draws {shown:,} of the {len(view.steps):,} measurements, evenly chosen; all of them "
+            "are in the run."
+        )
+    return found + [_sentence(text) for text in view.warnings]
+
+
+def facts(view: RunView) -> dict[str, str]:
+    """What was trained and measured, label and value, in reading order; what is not known is left out."""
+    info = view.info
+    found: dict[str, str] = {"Model": _model(info)}
+    found["Probe"] = _probe(info.get("probe"))
+    found["Measured in"] = _mode(info.get("mode"))
+    found["Sites"] = f"{len(view.sites):,} activation sites" if view.sites else ""
+    found["Measurements"] = _measurements(view)
+    found["When"] = _when(view)
+    found["Cost"] = _cost(view)
+    found["End of training"] = _last_scalars(view)
+    found["Versions"] = _plain(info.get("versions"))
+    return {label: value for label, value in found.items() if value}
+
+
+def _model(info: Mapping[str, Any]) -> str:
+    model = info.get("model")
+    if not isinstance(model, Mapping):
+        return str(model or "")
+    name = str(model.get("name") or model.get("class") or "")
+    parameters = model.get("num_parameters")
+    counted = f"{int(parameters):,} parameters" if isinstance(parameters, int) else ""
+    return ", ".join(part for part in (name, counted) if part)
+
+
+def _probe(probe: Any) -> str:
+    if not isinstance(probe, Mapping):
+        return str(probe or "")
+    samples, batch, classes = (probe.get(key) for key in ("num_samples", "batch_size", "num_classes"))
+    parts = [f"{samples:,} samples" if isinstance(samples, int) else ""]
+    parts.append(f"in batches of {batch}" if batch else "")
+    parts.append(f"{classes} classes" if classes else "no labels")
+    return ", ".join(part for part in parts if part)
+
+
+def _mode(mode: Any) -> str:
+    if not isinstance(mode, Mapping):
+        return str(mode or "")
+    norm = {
+        "batch": "eval mode, batch norm on the probe batch's statistics",
+        "running": "eval mode, batch norm on running statistics",
+    }
+    parts = [norm.get(str(mode.get("batch_norm")), "eval mode")]
+    if mode.get("sites") not in (None, "*"):
+        parts.append(f"sites {mode['sites']}")
+    if mode.get("autocast"):
+        parts.append(f"autocast {mode['autocast']}")
+    if mode.get("smooth"):
+        parts.append("smooth activations by sign")
+    return ", ".join(parts)
+
+
+def _measurements(view: RunView) -> str:
+    if len(view.steps) == 0:
+        return "none yet"
+    if len(view.steps) == 1:
+        return f"1, at step {view.steps[0]:,}"
+    return f"{len(view.steps):,}, steps {view.steps[0]:,} to {view.steps[-1]:,}"
+
+
+def _when(view: RunView) -> str:
+    known = sorted(time for time in view.times if time)
+    if not known:
+        return ""
+    first, last = (time[:16].replace("T", " ") for time in (known[0], known[-1]))
+    return f"{first} UTC" if first == last else f"{first} to {last} UTC"
+
+
+def _cost(view: RunView) -> str:
+    known = view.seconds[np.isfinite(view.seconds)]
+    return f"{np.median(known):.2g} s a measurement (median)" if known.size else ""
+
+
+def _last_scalars(view: RunView) -> str:
+    parts = []
+    for name in ("loss", "accuracy"):
+        if name in view.scalars:
+            known = view.scalars[name].to_numpy(dtype=np.float64)
+            known = known[np.isfinite(known)]
+            if known.size:
+                parts.append(f"{name} {number(float(known[-1]))}")
+    return ", ".join(parts)
+
+
+def _plain(value: Any) -> str:
+    """A small mapping as "torch 2.6, numpy 2.1"."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {one}" for key, one in value.items() if isinstance(one, str | int | float))
+    return str(value or "")
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
