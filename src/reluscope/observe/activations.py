@@ -1,7 +1,8 @@
 """The table of activation functions: which calls are activations, and where their kinks lie.
 
-A bit per kink is on iff the pre-activation exceeds the kink. The table maps what a `TorchFunctionMode` sees, which is
-the outermost function (`F.relu`, not the `torch.relu` inside), to a recogniser that reads the call's arguments.
+A bit per kink is on iff the pre-activation exceeds the kink. The table maps what a `TorchFunctionMode` sees,
+which is the outermost function (`F.relu`, not the `torch.relu` inside), to a recogniser that reads the
+call's arguments.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ __all__ = ["ActivationCall", "Recogniser", "activation_table", "is_activation_mo
 class ActivationCall:
     """One call of an activation function, read but not yet run.
 
-    `guarded` calls (clamp, maximum, methods that serve other ends as well) are sites only on floating tensors of at
-    least two dimensions whose axis 0 is the batch. `reason` says why the call cannot be observed at all.
+    `guarded` calls (clamp, maximum, methods that serve other ends as well) are sites only on floating
+    tensors of at least two dimensions whose axis 0 is the batch. `reason` says why the call cannot be
+    observed at all.
     """
 
     operation: str
@@ -37,7 +39,7 @@ Recogniser = Callable[[tuple[Any, ...], Mapping[str, Any]], ActivationCall | Non
 
 
 def is_activation_module(module: object) -> bool:
-    """Whether a module is one of torch's activation modules, or derived from one: its call carries its own name."""
+    """Whether a module is one of torch's activation modules, or derived from one: it names its own call."""
     return any(
         base.__module__ == "torch.nn.modules.activation" and base.__name__ != "MultiheadAttention"
         for base in type(module).__mro__
@@ -85,14 +87,14 @@ def _bounded(
         if len(kinks) < len(parameters):
             return ActivationCall(operation, tensor, reason=f"{operation} with bounds that are not numbers")
         if symmetric:
-            kinks = [-kinks[0], kinks[0]]
+            kinks = [0.0 - kinks[0], kinks[0]]
         return ActivationCall(operation, tensor, tuple(kinks))
 
     return recognise
 
 
 def _clamp(names: tuple[str | None, str | None]) -> Recogniser:
-    """clamp and its relatives; `names` are those of the lower and the upper bound, None where there is none."""
+    """clamp and its relatives; `names` are those of the lower and upper bound, None where there is none."""
 
     def recognise(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ActivationCall | None:
         tensor = _argument(args, kwargs, 0, "input")
@@ -120,9 +122,8 @@ def _maximum(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ActivationCall
     if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
         return None  # max(x, dim) reduces
     for tensor, bound in ((left, right), (right, left)):
-        if bound.numel() < tensor.numel() or bound.shape == tensor.shape:
-            if not bool(bound.any()):
-                return ActivationCall("maximum", tensor, guarded=True)
+        if (bound.numel() < tensor.numel() or bound.shape == tensor.shape) and not bool(bound.any()):
+            return ActivationCall("maximum", tensor, guarded=True)
     return None
 
 
@@ -137,7 +138,7 @@ def _fused(operation: str, reason: str) -> Recogniser:
 
 
 def _kinked() -> dict[str, Recogniser]:
-    """Functions by name; each is looked up in every namespace that may hold it, with and without the in-place `_`."""
+    """Functions by name; each is looked up in every namespace that may hold it, plain and in-place."""
     return {
         "relu": _fixed("relu", 0.0),
         "leaky_relu": _fixed("leaky_relu", 0.0),
@@ -178,7 +179,8 @@ _SMOOTH = (
 )
 
 _RECURRENT = (
-    "the recurrent kernel computes its activations inside one fused call; write the recurrence with RNN cells and "
+    "the recurrent kernel computes its activations inside one fused call; write the recurrence with RNN "
+    "cells and "
     "F.relu to observe it"
 )
 _ENCODER = "torch's fused encoder layer computes its activation inside one call"
@@ -205,14 +207,15 @@ def activation_table() -> dict[Any, Recogniser]:
     """Every torch function that is an activation, with the recogniser of its calls.
 
     Keys are the function objects that `__torch_function__` receives: of `torch`, `torch.Tensor`,
-    `torch.nn.functional` and `torch._C._nn`, plain and in-place. Functions a torch version lacks are left out.
+    `torch.nn.functional` and `torch._C._nn`, plain and in-place. Functions a torch version lacks are left
+    out.
     """
     named = _kinked()
     named.update((name, _fixed(name, 0.0, smooth=True, guarded=True)) for name in _SMOOTH)
     named.update(_fused_table())
     table: dict[Any, Recogniser] = {}
     for name, recogniser in named.items():
-        for namespace in (torch, torch.Tensor, functional, torch._C._nn):
+        for namespace in (torch, torch.Tensor, functional, torch._C._nn):  # pyright: ignore
             for spelling in (name, name + "_"):
                 function = getattr(namespace, spelling, None)
                 if function is not None:

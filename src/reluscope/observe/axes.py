@@ -1,7 +1,8 @@
 """Which axis holds the units: tags that travel with the tensors of one forward pass.
 
-Convolutions and the norms of images put the units on axis 1, linear maps and layer norms on the last axis, and
-operations in between carry the tag along. Tags live in a table of weak references: nothing is written to a tensor.
+Convolutions and the norms of images put the units on axis 1, linear maps and layer norms on the last axis,
+and operations in between carry the tag along. Tags live in a table of weak references: nothing is written to
+a tensor.
 """
 
 from __future__ import annotations
@@ -84,10 +85,13 @@ _MOVING = {  # functions that move, merge or split axes
 }
 
 
+_NAMESPACES = (torch, torch.Tensor, functional, torch._C._nn, torch._C._VariableFunctions)  # pyright: ignore
+
+
 def _functions(names: tuple[str, ...]) -> list[Any]:
     found: list[Any] = []
     for name in names:
-        for namespace in (torch, torch.Tensor, functional, torch._C._nn, torch._C._VariableFunctions):
+        for namespace in _NAMESPACES:
             function = getattr(namespace, name, None)
             if function is None:
                 continue
@@ -100,7 +104,7 @@ def _table(groups: Mapping[str, tuple[str, ...]]) -> dict[Any, str]:
 
 
 class AxisTags:
-    """The tags of one forward pass: `note` every call, then ask `find` for the unit axis of a pre-activation."""
+    """The tags of one forward pass: `note` every call, then `find` the unit axis of a pre-activation."""
 
     def __init__(self) -> None:
         self._image = _table(_IMAGE)
@@ -122,10 +126,9 @@ class AxisTags:
             source, known = self._tagged_argument(args, kwargs)
             if known is None or source is None:
                 return
-            moved = self._moving.get(function)
-            tag = (
-                _RULES[moved](known, source, args, kwargs, result) if moved else _kept(known, source, result)
-            )
+            rule = _RULES[self._moving.get(function)]
+            axis = rule(_Call(known, source, args, kwargs, result))
+            tag = None if axis is None else known._replace(axis=axis)
         if tag is None or not 0 < tag.axis < result.ndim:
             return
         for one in output if isinstance(output, (tuple, list)) else (output,):
@@ -162,122 +165,91 @@ def _is_weight(value: Any) -> bool:
     return isinstance(value, torch.nn.Parameter)
 
 
-def _kept(tag: UnitAxis, source: torch.Tensor, result: torch.Tensor) -> UnitAxis | None:
-    """Activations, arithmetic, pooling, padding, concatenation: the axes stay what they are."""
-    return tag if result.ndim == source.ndim else None
+class _Call(NamedTuple):
+    """A call that moves, merges or splits axes, with the tag of its first tagged argument."""
+
+    tag: UnitAxis
+    source: torch.Tensor
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    result: torch.Tensor
+
+    @property
+    def axis(self) -> int:
+        return self.tag.axis
 
 
-_Rule = Callable[[UnitAxis, torch.Tensor, tuple[Any, ...], Mapping[str, Any], torch.Tensor], UnitAxis | None]
-
-
-def _swapped(
-    tag: UnitAxis,
-    source: torch.Tensor,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    result: torch.Tensor,
-) -> UnitAxis | None:
-    axes = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, int)]
+def _swapped(call: _Call) -> int | None:
+    axes = [value for value in (*call.args[1:], *call.kwargs.values()) if isinstance(value, int)]
     if len(axes) != 2:
         return None
-    left, right = (axis % source.ndim for axis in axes)
-    return tag._replace(axis={left: right, right: left}.get(tag.axis, tag.axis))
+    left, right = (axis % call.source.ndim for axis in axes)
+    return {left: right, right: left}.get(call.axis, call.axis)
 
 
-def _permuted(
-    tag: UnitAxis,
-    source: torch.Tensor,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    result: torch.Tensor,
-) -> UnitAxis | None:
-    order = args[1] if len(args) == 2 and not isinstance(args[1], int) else args[1:] or kwargs.get("dims", ())
-    axes = [axis % source.ndim for axis in order]
-    return tag._replace(axis=axes.index(tag.axis)) if tag.axis in axes else None
+def _permuted(call: _Call) -> int | None:
+    args = call.args[1:] or tuple(call.kwargs.values())
+    order = args if isinstance(args[0], int) else args[0]
+    axes = [axis % call.source.ndim for axis in order]
+    return axes.index(call.axis) if call.axis in axes else None
 
 
-def _relocated(
-    tag: UnitAxis,
-    source: torch.Tensor,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    result: torch.Tensor,
-) -> UnitAxis | None:
+def _relocated(call: _Call) -> int | None:
     """movedim: torch itself says where the axis went, on an empty tensor of distinct sizes."""
-    sizes = torch.empty(tuple(range(1, source.ndim + 1)), device="meta")
-    moved = torch.movedim(sizes, *args[1:], **kwargs)
-    return tag._replace(axis=list(moved.shape).index(tag.axis + 1))
+    sizes = torch.empty(tuple(range(1, call.source.ndim + 1)), device="meta")
+    moved = torch.movedim(sizes, *call.args[1:], **call.kwargs)
+    return list(moved.shape).index(call.axis + 1)
 
 
-def _reversed(
-    tag: UnitAxis,
-    source: torch.Tensor,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    result: torch.Tensor,
-) -> UnitAxis | None:
-    last = {source.ndim - 1: source.ndim - 2, source.ndim - 2: source.ndim - 1}
-    return tag._replace(axis=last.get(tag.axis, tag.axis))
+def _reversed(call: _Call) -> int | None:
+    """`t`, `T` and `mT`, on the two dimensions that a batch of matrices ends with."""
+    last = call.source.ndim - 1
+    return {last: last - 1, last - 1: last}.get(call.axis, call.axis)
 
 
-def _reshaped(
-    tag: UnitAxis,
-    source: torch.Tensor,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    result: torch.Tensor,
-) -> UnitAxis | None:
-    """The axis of equal size with as many elements before it: merging and splitting other axes leaves both."""
-    before, size = math.prod(source.shape[: tag.axis]), source.shape[tag.axis]
-    found = [
-        axis
-        for axis in range(1, result.ndim)
-        if result.shape[axis] == size and math.prod(result.shape[:axis]) == before
-    ]
-    return tag._replace(axis=found[0]) if found else None
+def _reshaped(call: _Call) -> int | None:
+    """The axis of equal size with as many elements before it: merging and splitting others leaves both."""
+    before, size = math.prod(call.source.shape[: call.axis]), call.source.shape[call.axis]
+    shape = call.result.shape
+    found = [i for i in range(1, len(shape)) if shape[i] == size and math.prod(shape[:i]) == before]
+    return found[0] if found else None
 
 
-def _indexed(
-    tag: UnitAxis,
-    source: torch.Tensor,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    result: torch.Tensor,
-) -> UnitAxis | None:
-    """Slices keep an axis, numbers drop one, None inserts one; anything else loses the tag unless the shape tells."""
-    if len(args) == 3:  # select(tensor, dim, index)
-        dropped = args[1] % source.ndim
-        return None if dropped == tag.axis else tag._replace(axis=tag.axis - (dropped < tag.axis))
-    index = args[1] if len(args) > 1 else ()
-    parts = list(index) if isinstance(index, tuple) else [index]
+def _indexed(call: _Call) -> int | None:
+    """Slices keep an axis, numbers drop one, None inserts one; by anything else the tag is lost."""
+    if len(call.args) == 3:  # select(tensor, dim, index)
+        dropped = call.args[1] % call.source.ndim
+        return None if dropped == call.axis else call.axis - (dropped < call.axis)
+    index = call.args[1] if len(call.args) > 1 else ()
+    parts: list[Any] = list(index) if isinstance(index, tuple) else [index]
     if any(not isinstance(part, (int, slice, type(None), type(Ellipsis))) for part in parts):
-        return _kept(tag, source, result)
-    consumed = sum(isinstance(part, (int, slice)) for part in parts)
-    if Ellipsis not in parts:
+        return None
+    if not any(part is Ellipsis for part in parts):
         parts.append(Ellipsis)
-    place = parts.index(Ellipsis)
-    parts[place : place + 1] = [slice(None)] * (source.ndim - consumed)
+    place = next(i for i, part in enumerate(parts) if part is Ellipsis)
+    consumed = sum(isinstance(part, (int, slice)) for part in parts)
+    parts[place : place + 1] = [slice(None)] * (call.source.ndim - consumed)
     axis_in, axis_out = 0, 0
     for part in parts:
-        if part is not None and axis_in == tag.axis:
-            return None if isinstance(part, int) else tag._replace(axis=axis_out)
+        if part is not None and axis_in == call.axis:
+            return None if isinstance(part, int) else axis_out
         axis_in += part is not None
         axis_out += not isinstance(part, int)
     return None
 
 
-def _stacked(
-    tag: UnitAxis,
-    source: torch.Tensor,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    result: torch.Tensor,
-) -> UnitAxis | None:
-    dim = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % result.ndim
-    return tag._replace(axis=tag.axis + (dim <= tag.axis))
+def _stacked(call: _Call) -> int | None:
+    dim = (call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)) % call.result.ndim
+    return call.axis + (dim <= call.axis)
 
 
-_RULES: dict[str, _Rule] = {
+def _kept(call: _Call) -> int | None:
+    """Activations, arithmetic, pooling, padding, concatenation: the axes stay what they are."""
+    return call.axis if call.result.ndim == call.source.ndim else None
+
+
+_RULES: dict[str | None, Callable[[_Call], int | None]] = {
+    None: _kept,
     "swap": _swapped,
     "permute": _permuted,
     "move": _relocated,

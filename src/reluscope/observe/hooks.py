@@ -26,7 +26,8 @@ LOCAL_HOOKS = (
     "_backward_pre_hooks",
 )
 _COMPUTING_TYPES = (WeightNorm, SpectralNorm, BasePruningMethod)
-# Packages of torch whose hooks make weights or activations; those that count, trace or profile are not among them.
+# Packages of torch whose hooks make weights or activations; those that count, trace or profile are not among
+# them.
 _COMPUTING_PACKAGES = (
     "torch.nn.utils.",
     "torch.distributed.fsdp.",

@@ -1,7 +1,9 @@
-"""Reading a Dataset or DataLoader once, for a probe: in a fixed order, without moving anybody's random stream.
+"""Reading a Dataset or DataLoader once, for a probe: in a fixed order, without moving anybody's random
+stream.
 
-The loader's own iterator is not used: it draws a seed from the global generator, starts workers and, with persistent
-workers, stays behind on the loader. Its sampler, batch sampler, dataset and collate function are all that is needed.
+The loader's own iterator is not used: it draws a seed from the global generator, starts workers and, with
+persistent workers, stays behind on the loader. Its sampler, batch sampler, dataset and collate function are
+all that is needed.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def read_dataset(dataset: Dataset[Any]) -> tuple[Any, Any]:
 
 
 def read_loader(loader: DataLoader[Any]) -> tuple[Any, Any]:
-    """Inputs and labels of everything a loader yields, in the order of its sampler under a fixed private seed."""
+    """Inputs and labels of all that a loader yields, in its sampler's order under a fixed private seed."""
     samplers = [loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None)]
     generators = {
         id(found): found for one in samplers if (found := getattr(one, "generator", None)) is not None
@@ -94,7 +96,8 @@ def _collated(items: list[Any], collate: Any) -> Any:
         return collate(items)
     except (TypeError, RuntimeError) as error:
         raise ProbeError(
-            f"the samples of the dataset cannot be put into one batch ({error}). A probe needs tensors, arrays or "
+            f"the samples of the dataset cannot be put into one batch ({error}). A probe needs tensors, "
+            f"arrays or "
             "numbers of one shape: add a transform, or pass a DataLoader with a collate_fn that does it."
         ) from error
 
@@ -130,7 +133,8 @@ def _concatenated(values: list[Any]) -> Any:
             return torch.cat(values) if first.ndim else torch.stack(values)
         except (RuntimeError, TypeError) as error:
             raise ProbeError(
-                f"the batches do not fit together ({error}). A probe needs samples of one shape: pad them all to the "
+                f"the batches do not fit together ({error}). A probe needs samples of one shape: pad them "
+                f"all to the "
                 "same length."
             ) from error
     if isinstance(first, Mapping):

@@ -1,8 +1,8 @@
 """Rectifiers spelled out: `x * (x > 0)`, `where(x > 0, x, 0)`, `x[x < 0] = 0`.
 
-They are not observed, since the call that would be the site has no single function; they are listed. A comparison
-with 0 leaves a mark on its mask, casts pass it on, and a call that takes both a marked mask and the tensor it was
-made from is reported. Masks of other tensors (attention, padding) are not.
+They are not observed, since the call that would be the site has no single function; they are listed. A
+comparison with 0 leaves a mark on its mask, casts pass it on, and a call that takes both a marked mask and
+the tensor it was made from is reported. Masks of other tensors (attention, padding) are not.
 """
 
 from __future__ import annotations

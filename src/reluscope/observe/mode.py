@@ -22,13 +22,17 @@ class ObservationMode:
     Every module runs in eval mode, under `torch.no_grad()`, with ambient autocast switched off.
 
     Args:
-        sites: which sites are consumed: a glob or name, or several of them (`"layer1.*"`, `["stem.relu", "fc*"]`).
-        batch_norm: `"batch"`, batch norms normalise with the statistics of the probe's batch, as in training and in
-            [A] (running statistics are untouched, frozen ones are treated alike); `"running"`, as in evaluation.
-        channel_dim: None, the unit axis is found from the operations (`Site.channel_dim_source` says how); a number,
-            that axis at every site; a mapping of globs to axes, for the sites that match. Negative counts from the end.
+        sites: which sites are consumed: a glob or name, or several of them (`"layer1.*"`, `["stem.relu",
+            "fc*"]`).
+        batch_norm: `"batch"`, batch norms normalise with the statistics of the probe's batch, as in training
+            and in [A] (running statistics are untouched, frozen ones are treated alike); `"running"`, as in
+            evaluation.
+        channel_dim: None, the unit axis is found from the operations (`Site.channel_dim_source` says how); a
+            number, that axis at every site; a mapping of globs to axes, for the sites that match. Negative
+            counts from the end.
         smooth: also observe smooth activations (GELU, SiLU, tanh...), at the sign of their input.
-        autocast: None, or the dtype (or its name, `"bfloat16"`) under which the pass runs, whatever is ambient.
+        autocast: None, or the dtype (or its name, `"bfloat16"`) under which the pass runs, whatever is
+            ambient.
 
     Raises:
         MeasurementError: an unknown `batch_norm`, or an `autocast` that is no floating dtype.
@@ -45,7 +49,8 @@ class ObservationMode:
     def __post_init__(self) -> None:
         if self.batch_norm not in _BATCH_NORM:
             raise MeasurementError(
-                f'batch_norm={self.batch_norm!r} is not known. Allowed: "batch" (statistics of the probe\'s batch) '
+                f'batch_norm={self.batch_norm!r} is not known. Allowed: "batch" (statistics of the probe\'s '
+                f"batch) "
                 'and "running" (those gathered in training).'
             )
         if not isinstance(self.smooth, bool):
@@ -54,7 +59,8 @@ class ObservationMode:
             object.__setattr__(self, "sites", tuple(self.sites))
         if not self.patterns or not all(isinstance(one, str) and one for one in self.patterns):
             raise UnknownSiteError(
-                f"sites={self.sites!r} selects nothing. Pass a name or glob, or several of them; all sites are "
+                f"sites={self.sites!r} selects nothing. Pass a name or glob, or several of them; all sites "
+                f"are "
                 'sites="*".'
             )
         if isinstance(self.channel_dim, Mapping):
@@ -76,7 +82,7 @@ class ObservationMode:
         return dict(self.channel_dim) if isinstance(self.channel_dim, Mapping) else {"*": self.channel_dim}
 
     def as_dict(self) -> dict[str, Any]:
-        """The mode in plain values, as `run.json` keeps it; `ObservationMode(**mode.as_dict())` is the mode again."""
+        """The mode in plain values for `run.json`; `ObservationMode(**mode.as_dict())` is the mode again."""
         channel_dim = dict(self.channel_dim) if isinstance(self.channel_dim, Mapping) else self.channel_dim
         return {
             "sites": self.sites if isinstance(self.sites, str) else list(self.sites),
@@ -90,12 +96,14 @@ class ObservationMode:
 def _check_axis(glob: Any, axis: Any) -> None:
     if not isinstance(glob, str) or isinstance(axis, bool) or not isinstance(axis, int):
         raise UnitAxisError(
-            f"channel_dim={{{glob!r}: {axis!r}}} is no unit axis. Pass an int for every site, or a mapping of globs "
+            f"channel_dim={{{glob!r}: {axis!r}}} is no unit axis. Pass an int for every site, or a mapping "
+            f"of globs "
             'to ints such as {"features.*": 1, "head.*": -1}.'
         )
     if axis == 0:
         raise UnitAxisError(
-            f'channel_dim={{"{glob}": 0}}: axis 0 holds the samples. Name the axis of the channels or features, '
+            f'channel_dim={{"{glob}": 0}}: axis 0 holds the samples. Name the axis of the channels or '
+            f"features, "
             "1 or higher, or negative to count from the end."
         )
 
@@ -106,7 +114,8 @@ def _autocast_dtype(autocast: torch.dtype | str | None) -> torch.dtype | None:
         return None
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise MeasurementError(
-            f"autocast={autocast!r} is no floating dtype. Allowed: None, or a dtype such as torch.bfloat16 or its "
+            f"autocast={autocast!r} is no floating dtype. Allowed: None, or a dtype such as torch.bfloat16 "
+            f"or its "
             'name "bfloat16".'
         )
     return found

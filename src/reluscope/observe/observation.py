@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from reluscope.errors import NoSitesError, ProbeError, UnsupportedModelError
+from reluscope.errors import NoSitesError, ProbeError
 from reluscope.observe import quiet
 from reluscope.observe.hooks import list_silent_hooks
 from reluscope.observe.mode import ObservationMode
-from reluscope.observe.names import Inventory, take_inventory, unwrap
 from reluscope.observe.parameters import ParameterKeeper
 from reluscope.observe.probe import Probe
 from reluscope.observe.sites import Site, SiteBatch, Unobserved, check_same_sites, check_selection, matches
 from reluscope.observe.state import find_hidden_modules, kept_attributes
+from reluscope.observe.subject import Inventory, check_model, list_scripted, named_parameters, take_inventory
 from reluscope.observe.watcher import BatchInfo, Frame, Watcher
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Observation", "observe", "sites"]
+__all__ = ["Observation", "observe", "run_pass"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +53,16 @@ def observe(
 ) -> Observation:
     """Run one measurement's pass over the probe and hand every selected site's pre-activations to `consume`.
 
-    The model is left as it was: see "What is left alone" in the guide. An exception of the model passes through
-    unchanged, with a note, after everything is restored.
+    The model is left as it was: see "What is left alone" in the guide. An exception of the model passes
+    through unchanged, with a note, after everything is restored.
 
     Args:
-        model: any module; DataParallel, DistributedDataParallel and `torch.compile` wrappers are looked through.
+        model: any module; DataParallel, DistributedDataParallel and `torch.compile` wrappers are looked
+            through.
         probe: the inputs.
         mode: what is observed, and in which state.
-        consume: called once per selected site and batch, in the order of the forward pass, before the activation runs.
+        consume: called once per selected site and batch, in the order of the forward pass, before the
+            activation runs.
         expected: the sites of an earlier observation, which this one must visit again.
         on_batch: called after each batch with its number and the number of batches.
 
@@ -76,7 +75,7 @@ def observe(
         ProbeError: `batch_norm="batch"` and a batch of one.
         MeasurementError: the forward pass changed a parameter in a way that cannot be undone.
     """
-    watcher, unobserved = _pass(model, probe, mode, consume, expected, on_batch)
+    watcher, unobserved = run_pass(model, probe, mode, consume, expected, on_batch)
     if not watcher.sites:
         raise NoSitesError(_no_sites(unobserved))
     return Observation(
@@ -87,54 +86,7 @@ def observe(
     )
 
 
-def sites(
-    model: nn.Module,
-    example_input: Any,
-    *,
-    sites: str | Sequence[str] = "*",
-    batch_norm: str = "running",
-    channel_dim: int | Mapping[str, int] | None = None,
-    smooth: bool = False,
-    autocast: torch.dtype | str | None = None,
-) -> pd.DataFrame:
-    """List every site of a model, and every activation, hook and module that is not observed, with the reason.
-
-    Args:
-        model: as for `observe`.
-        example_input: a Probe, or inputs of any form that a Probe takes; one sample is enough. Only the first batch
-            of a Probe is used.
-        sites, channel_dim, smooth, autocast: as in `ObservationMode`.
-        batch_norm: has no influence on the list; "running" also lets a single sample through.
-
-    Returns:
-        A pandas DataFrame, one row per site in the order of the forward pass, then what is not observed. Columns:
-        site, module, operation, kinks, num_units, width, num_positions, channel_dim, channel_dim_source, observed,
-        reason ("" when observed).
-    """
-    import pandas as pd
-
-    mode = ObservationMode(
-        sites=sites, batch_norm=batch_norm, channel_dim=channel_dim, smooth=smooth, autocast=autocast
-    )
-    probe = example_input if isinstance(example_input, Probe) else Probe(example_input)
-    watcher, unobserved = _pass(model, probe, mode, lambda batch: None, None, None, first_only=True)
-    columns = ("module", "operation", "kinks", "num_units", "width", "num_positions")
-    columns = (*columns, "channel_dim", "channel_dim_source")
-    rows: list[dict[str, Any]] = []
-    for site in watcher.sites:
-        selected = matches(site.name, mode.patterns)
-        values = {name: getattr(site, name) for name in columns}
-        reason = "" if selected else "not selected by sites=..."
-        rows.append({"site": site.name, **values, "observed": selected, "reason": reason})
-    for one in unobserved:
-        row = {"site": one.name, "module": one.module, "operation": one.operation}
-        rows.append({**row, "observed": False, "reason": one.reason})
-    frame = pd.DataFrame(rows, columns=["site", *columns, "observed", "reason"])
-    counts = ("num_units", "width", "num_positions", "channel_dim")
-    return frame.astype({**dict.fromkeys(counts, "Int64"), "observed": bool})
-
-
-def _pass(
+def run_pass(
     model: nn.Module,
     probe: Probe,
     mode: ObservationMode,
@@ -144,18 +96,19 @@ def _pass(
     *,
     first_only: bool = False,
 ) -> tuple[Watcher, list[Unobserved]]:
-    inventory = take_inventory(_checked(model))
+    """`observe` without the demand for a site; `first_only` stops after one batch."""
+    inventory = take_inventory(check_model(model))
     hidden = find_hidden_modules(inventory.everything)
     everything = [*inventory.everything, *hidden]
-    parameters = ParameterKeeper(_named_parameters(inventory, hidden))
+    parameters = ParameterKeeper(named_parameters(inventory, hidden))
     refuse = functools.partial(_refuse_batch_of_one, probe)
     if mode.batch_norm == "batch" and any(
         isinstance(one, nn.modules.batchnorm._BatchNorm) for one in everything
     ):
         refuse()
     watcher = Watcher(mode, inventory.modules.keys(), consume, parameters, refuse)
-    unobserved = [*list_silent_hooks(inventory.modules), *_scripted(inventory)]
-    device = _device(inventory)
+    unobserved = [*list_silent_hooks(inventory.modules), *list_scripted(inventory)]
+    device = inventory.device
     with _guarded(inventory, everything, parameters, watcher, device, mode):
         offset, num_batches = 0, probe.num_batches
         for index, (args, kwargs, labels) in enumerate(probe.batches(device)):
@@ -211,9 +164,8 @@ def _guarded(
 def _forwards(inventory: Inventory, stack: list[Frame]) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
     for path, module in inventory.modules.items():
         yield module, _framed(module.forward, Frame.of(path, module), stack)
-    for wrapper, inner in inventory.wrappers:
-        # Not the wrapper's own forward: it synchronises processes, scatters to devices or compiles.
-        yield wrapper, inner
+    # Not the wrapper's own forward: it synchronises processes, scatters to devices or compiles.
+    yield from inventory.wrappers
 
 
 def _framed(forward: Callable[..., Any], frame: Frame, stack: list[Frame]) -> Callable[..., Any]:
@@ -248,50 +200,6 @@ def _check_first(watcher: Watcher, mode: ObservationMode, expected: Sequence[Sit
         check_same_sites(known, found, "than at the earlier measurement")
 
 
-def _checked(model: object) -> nn.Module:
-    if not isinstance(model, nn.Module):
-        raise UnsupportedModelError(
-            f"a {type(model).__name__} cannot be observed; pass a torch.nn.Module. A function becomes one inside the "
-            "forward of a module."
-        )
-    root = unwrap(model)
-    if isinstance(root, torch.jit.ScriptModule):
-        raise UnsupportedModelError(
-            f"the model is a {type(root).__name__}: scripted or traced code runs outside of Python, where no "
-            "activation can be seen. Pass the module it was made from, with the same weights."
-        )
-    for name, parameter in (*root.named_parameters(), *root.named_buffers()):
-        if isinstance(parameter, (nn.UninitializedParameter, nn.UninitializedBuffer)):
-            raise UnsupportedModelError(
-                f'"{name}" is not initialised yet: lazy modules take their shapes from a first forward pass. Run the '
-                "model once before measuring."
-            )
-    return root
-
-
-def _named_parameters(inventory: Inventory, hidden: Sequence[nn.Module]) -> dict[str, nn.Parameter]:
-    found: dict[int, tuple[str, nn.Parameter]] = {}
-    named = [
-        *inventory.modules.items(),
-        *inventory.scripted.items(),
-        *((type(one).__name__, one) for one in hidden),
-    ]
-    for path, module in named:
-        for name, parameter in module._parameters.items():
-            if parameter is not None and id(parameter) not in found:
-                found[id(parameter)] = (f"{path}.{name}" if path else name, parameter)
-    names: dict[str, nn.Parameter] = {}
-    for name, parameter in found.values():
-        names[name if name not in names else f"{name}#{len(names)}"] = parameter
-    return names
-
-
-def _device(inventory: Inventory) -> torch.device | None:
-    for tensor in (*inventory.root.parameters(), *inventory.root.buffers()):
-        return tensor.device
-    return None
-
-
 def _refuse_batch_of_one(probe: Probe) -> None:
     if probe.last_batch_size > 1:
         return
@@ -300,21 +208,10 @@ def _refuse_batch_of_one(probe: Probe) -> None:
     else:
         found = f"{probe.num_samples} samples in batches of {probe.batch_size} leave a last batch of one"
     raise ProbeError(
-        f'batch_norm="batch" normalises with the statistics of each batch, and a batch of one has none: {found}. Use '
+        f'batch_norm="batch" normalises with the statistics of each batch, and a batch of one has none: '
+        f"{found}. Use "
         f'another batch_size, another number of samples, or batch_norm="running".'
     )
-
-
-def _scripted(inventory: Inventory) -> list[Unobserved]:
-    return [
-        Unobserved(
-            name=path,
-            module=path,
-            operation="scripted",
-            reason="scripted and traced modules run outside of Python; put the module it was made from in its place",
-        )
-        for path in inventory.scripted
-    ]
 
 
 def _no_sites(unobserved: Sequence[Unobserved]) -> str:
@@ -322,6 +219,6 @@ def _no_sites(unobserved: Sequence[Unobserved]) -> str:
     return (
         "the forward pass calls no activation that can be observed. "
         + (f"Met, but not observed: {seen}. " if seen else "No activation at all was met. ")
-        + "Observed are ReLU and its relatives in module, functional and in-place form, clamp(min=0) and maximum(x, 0), "
-        "and with smooth=True the sign at GELU, SiLU, tanh and their like."
+        + "Observed are ReLU and its relatives in module, functional and in-place form, clamp(min=0) and "
+        "maximum(x, 0), and with smooth=True the sign at GELU, SiLU, tanh and their like."
     )

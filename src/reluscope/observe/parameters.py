@@ -1,7 +1,8 @@
 """Parameters: never copied ahead, yet put back when a forward pass writes to them.
 
-Some models change their weights in forward (a max-norm constraint, weight clipping). The watcher sees the writing
-call before it runs, so the values can be set aside just then. Whatever gets past it is found by version counters.
+Some models change their weights in forward (a max-norm constraint, weight clipping). The watcher sees the
+writing call before it runs, so the values can be set aside just then. Whatever gets past it is found by
+version counters.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from reluscope.errors import MeasurementError
 
 __all__ = ["ParameterKeeper"]
 
-_SET_DATA = torch.Tensor.data.__set__  # pyright: ignore[reportAttributeAccessIssue]
-_SET_GRAD = torch.Tensor.grad.__set__  # pyright: ignore[reportAttributeAccessIssue]
+_SET_DATA = torch.Tensor.data.__set__  # pyright: ignore
+_SET_GRAD = torch.Tensor.grad.__set__  # pyright: ignore
 
 
 class ParameterKeeper:
@@ -75,7 +76,8 @@ class ParameterKeeper:
         """Put values and gradients back at the end.
 
         Raises:
-            MeasurementError: a parameter or gradient was written to by a call that cannot be seen, and is changed.
+            MeasurementError: a parameter or gradient was written to by a call that cannot be seen, and is
+                changed.
         """
         try:
             yield
@@ -87,8 +89,10 @@ class ParameterKeeper:
         if changed:
             raise MeasurementError(
                 f'the forward pass changed the parameter "{changed[0]}"'
-                f"{f' and {len(changed) - 1} more' if len(changed) > 1 else ''} or its gradient in a way that cannot "
-                "be undone (from a custom operator or a backward pass of its own). Training has been disturbed by this "
+                f"{f' and {len(changed) - 1} more' if len(changed) > 1 else ''} or its gradient in a way "
+                f"that cannot "
+                "be undone (from a custom operator or a backward pass of its own). Training has been "
+                "disturbed by this "
                 "measurement. Do it only `if self.training`."
             )
 

@@ -20,14 +20,16 @@ __all__ = ["Probe"]
 class Probe:
     """Fixed inputs in a fixed order and fixed batches.
 
-    Everything is copied when the probe is made: later changes to what was passed in change nothing. Each measurement
-    gets fresh copies of the batches, so that a model that overwrites its input does not overwrite the probe.
+    Everything is copied when the probe is made: later changes to what was passed in change nothing. Each
+    measurement gets fresh copies of the batches, so that a model that overwrites its input does not
+    overwrite the probe.
 
     Args:
         inputs: a tensor or NumPy array; a tuple of them (positional arguments of the model); a dict (keyword
-            arguments); a `Dataset` or `DataLoader`, which is read once, in its order (a shuffling loader under a
-            private generator, so that nobody's random stream moves) and brings its own labels. Tensors share axis 0,
-            the samples; other values (None, flags) and 0-d tensors are handed over as they are.
+            arguments); a `Dataset` or `DataLoader`, which is read once, in its order (a shuffling loader
+            under a private generator, so that nobody's random stream moves) and brings its own labels.
+            Tensors share axis 0, the samples; other values (None, flags) and 0-d tensors are handed over as
+            they are.
         labels: class of each sample, integers (num_samples,), or None.
         batch_size: samples per forward pass. With `batch_norm="batch"` it is part of what is measured.
         device: where to keep the probe; None, where it is. Batches move to the model's device in any case.
@@ -51,7 +53,8 @@ class Probe:
         if isinstance(inputs, (Dataset, DataLoader)):
             if labels is not None:
                 raise LabelsError(
-                    f"labels were passed beside a {type(inputs).__name__}, which brings its own. Leave labels out, or "
+                    f"labels were passed beside a {type(inputs).__name__}, which brings its own. Leave "
+                    f"labels out, or "
                     "pass the inputs as a tensor."
                 )
             inputs, labels = read_loader(inputs) if isinstance(inputs, DataLoader) else read_dataset(inputs)
@@ -89,7 +92,7 @@ class Probe:
     def batches(
         self, device: torch.device | str | None = None
     ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], torch.Tensor | None]]:
-        """Fresh copies of the batches in order: positional arguments, keyword arguments, labels (on the CPU)."""
+        """Fresh copies of the batches in order: positional and keyword arguments, labels (on the CPU)."""
         for start in range(0, self.num_samples, self.batch_size):
             stop = min(start + self.batch_size, self.num_samples)
             taken = _mapped(self._inputs, lambda tensor, a=start, b=stop: _slice(tensor, a, b, device))
@@ -101,7 +104,7 @@ class Probe:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits over names, dtypes, shapes, bytes, labels and batch size; not over device or memory layout."""
+        """32 hex digits over names, dtypes, shapes, bytes, labels and batch size, not device or layout."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"probe 1, batches of {self.batch_size}".encode())
         tensors = [*_named_leaves(self._inputs, "")]
@@ -111,7 +114,7 @@ class Probe:
             if isinstance(value, torch.Tensor):
                 digest.update(f"|{name} {value.dtype} {tuple(value.shape)}|".encode())
                 flat = value.detach().cpu().contiguous().reshape(-1)
-                digest.update(memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b"")
+                digest.update(memoryview(flat.view(torch.uint8).numpy()))  # pyright: ignore[reportArgumentType]
             else:
                 digest.update(f"|{name} {value!r}|".encode())
         return digest.hexdigest()
@@ -165,7 +168,8 @@ def _named_leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 def _slice(tensor: torch.Tensor, start: int, stop: int, device: torch.device | str | None) -> torch.Tensor:
     part = tensor if tensor.ndim == 0 else tensor[start:stop]
     moved = part if device is None else part.to(device)
-    # `to` hands back the very tensor when it is there already; an in-place first operation would then write to us.
+    # `to` hands back the very tensor when it is there already; an in-place first operation would then write
+    # to us.
     return moved.clone() if moved is part else moved
 
 
@@ -189,7 +193,8 @@ def _copied(inputs: Any, device: torch.device | str | None) -> Any:
     if isinstance(inputs, tuple):
         return tuple(_nested(one, device) for one in inputs)
     raise ProbeError(
-        f"inputs of type {type(inputs).__name__} cannot be a probe. Allowed: a tensor or array, a tuple of them "
+        f"inputs of type {type(inputs).__name__} cannot be a probe. Allowed: a tensor or array, a tuple of "
+        f"them "
         "(positional arguments), a dict (keyword arguments), a Dataset or a DataLoader."
     )
 
@@ -213,7 +218,8 @@ def _num_samples(inputs: Any) -> int:
     if len(set(sizes.values())) > 1:
         found = ", ".join(f'"{name}" has {size}' for name, size in sizes.items())
         raise ProbeError(
-            f"the inputs disagree on the number of samples: {found}. Axis 0 of every tensor is the samples; give a "
+            f"the inputs disagree on the number of samples: {found}. Axis 0 of every tensor is the samples; "
+            f"give a "
             "shared tensor one row per sample with expand(num_samples, ...)."
         )
     count = next(iter(sizes.values()))
@@ -232,13 +238,16 @@ def _class_labels(labels: Any, num_samples: int) -> torch.Tensor:
         )
     except TypeError as error:
         raise LabelsError(
-            f"labels of type {type(labels).__name__} are no classes. Pass one integer per sample; names become "
+            f"labels of type {type(labels).__name__} are no classes. Pass one integer per sample; names "
+            f"become "
             "integers with numpy.unique(names, return_inverse=True)[1]."
         ) from error
     if tensor.ndim != 1:
         raise LabelsError(
-            f"labels have shape {tuple(tensor.shape)}; one integer class per sample has shape ({num_samples},). "
-            "One-hot or probability labels become classes with labels.argmax(1), a column with labels.squeeze(1)."
+            f"labels have shape {tuple(tensor.shape)}; one integer class per sample has shape "
+            f"({num_samples},). "
+            "One-hot or probability labels become classes with labels.argmax(1), a column with "
+            "labels.squeeze(1)."
         )
     if len(tensor) != num_samples:
         raise LabelsError(
@@ -246,12 +255,14 @@ def _class_labels(labels: Any, num_samples: int) -> torch.Tensor:
         )
     if tensor.is_floating_point() or tensor.is_complex():
         raise LabelsError(
-            f"labels of dtype {tensor.dtype} are no classes. Classes become integers with labels.long(); for a "
+            f"labels of dtype {tensor.dtype} are no classes. Classes become integers with labels.long(); "
+            f"for a "
             "regression pass the inputs alone, labels=None."
         )
     tensor = tensor.to(torch.int64, copy=True)
     if int(tensor.min()) < 0:
         raise LabelsError(
-            f"the smallest label is {int(tensor.min())}; classes count from 0. Leave samples without a class out."
+            f"the smallest label is {int(tensor.min())}; classes count from 0. Leave samples without a "
+            f"class out."
         )
     return tensor

@@ -1,7 +1,7 @@
 """Guards: whatever a measurement may not leave behind, each in a context manager of its own.
 
-`observation.py` enters them all. They are looked up in this module when entered, so that a test can take one away and
-see the damage that it prevents.
+`observation.py` enters them all. They are looked up in this module when entered, so that a test can take one
+away and see the damage that it prevents.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _SEED = 0
 
 @contextmanager
 def random_streams() -> Iterator[None]:
-    """Run under fixed seeds and put every global random stream back: torch (CPU and each device in use), NumPy, random.
+    """Run under fixed seeds and put every global random stream back: torch (CPU and each device in use),
+    NumPy, random.
 
     The fixed seed makes a model that draws numbers in eval mode show the same bits at every measurement.
     """
@@ -153,7 +154,8 @@ def eager_only() -> AbstractContextManager[Any]:
 
 @contextmanager
 def ambient_autocast(device_type: str, dtype: torch.dtype | None) -> Iterator[None]:
-    """Autocast off on every device type, whatever is ambient, or on for `device_type` with the dtype asked for.
+    """Autocast off on every device type, whatever is ambient, or on for `device_type` with the dtype asked
+    for.
 
     Without a cache: the caller's autocast region would find our casts there, which carry no gradient.
     """
@@ -219,7 +221,7 @@ def parametrization_cache() -> Iterator[None]:
 
 @contextmanager
 def quiet_checkpoints() -> Iterator[None]:
-    """Reentrant checkpoints warn when no input wants a gradient, as is the case here and not the user's doing."""
+    """Reentrant checkpoints warn when no input wants a gradient, which is our doing and not the user's."""
     from torch.utils import checkpoint
 
     before = checkpoint.check_backward_validity

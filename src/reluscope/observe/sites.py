@@ -1,4 +1,4 @@
-"""Sites: what one call of an activation function is, which are selected, and the list that a pass must keep to."""
+"""Sites: what one call of an activation function is, which are selected, and the list to keep to."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Site:
         channel_dim: the axis of the units, counted from 0.
         channel_dim_source: the operation it comes from, "default 4-D" or "given".
         num_units: length of that axis.
-        num_positions: places per sample; None when axis 0 is not a multiple of the batch, so that samples cannot be
-            told apart.
+        num_positions: places per sample; None when axis 0 is not a multiple of the batch, so that samples
+            cannot be told apart.
         dtype: of the pre-activation, "float32".
         smooth: the function has no kink and is observed at the sign of its input.
     """
@@ -92,8 +92,8 @@ class SiteBatch:
 
     Args:
         site: whose they are.
-        preactivations: detached, laid out as the model has them; valid only during the call, since an in-place
-            activation overwrites them next. Not to be written to.
+        preactivations: detached, laid out as the model has them; valid only during the call, since an
+            in-place activation overwrites them next. Not to be written to.
         batch_index: number of the batch.
         sample_offset: number of the batch's first sample in the probe.
         num_samples: samples in the batch.
@@ -147,15 +147,17 @@ def _unit_axis(name: str, num_dims: int, found: UnitAxis, mode: ObservationMode)
     axis = given + num_dims if given < 0 else given
     if not 0 < axis < num_dims:
         raise UnitAxisError(
-            f'channel_dim={given} does not fit the site "{name}", whose pre-activations have {num_dims} dimensions. '
-            f"Allowed: 1 to {num_dims - 1}, or {1 - num_dims} to -1 (axis 0 holds the samples). Give this site an axis "
+            f'channel_dim={given} does not fit the site "{name}", whose pre-activations have {num_dims} '
+            f"dimensions. "
+            f"Allowed: 1 to {num_dims - 1}, or {1 - num_dims} to -1 (axis 0 holds the samples). Give this "
+            f"site an axis "
             f'of its own with channel_dim={{"{name}": ...}}.'
         )
     return UnitAxis(axis, "given")
 
 
 def check_selection(mode: ObservationMode, names: Sequence[str], unobserved: Iterable[Unobserved]) -> None:
-    """Raise `UnknownSiteError` when a pattern of `sites` or a key of `channel_dim` matches none of `names`."""
+    """Raise `UnknownSiteError` when a pattern of `sites` or a key of `channel_dim` matches no name."""
     reasons = {one.name: one.reason for one in unobserved}
     for option, patterns in (("sites", mode.patterns), ("channel_dim", tuple(mode.axes))):
         for pattern in patterns:
@@ -173,21 +175,24 @@ def check_selection(mode: ObservationMode, names: Sequence[str], unobserved: Ite
 def check_same_sites(
     expected: Sequence[tuple[str, str, int]], found: Sequence[tuple[str, str, int]], when: str
 ) -> None:
-    """Raise `SitesChangedError` unless two lists of (name, operation, width) are equal, naming the difference."""
+    """Raise `SitesChangedError` with the difference unless two lists of (name, operation, width) agree."""
     if list(expected) == list(found):
         return
     before, after = {one[0]: one for one in expected}, {one[0]: one for one in found}
     gone = [f'"{name}" was not called' for name in before if name not in after]
     new = [f'"{name}" is new' for name in after if name not in before]
     changed = [
-        f'"{name}" was {before[name][1]} of width {before[name][2]} and is {after[name][1]} of width {after[name][2]}'
+        f'"{name}" was {before[name][1]} of width {before[name][2]} and is {after[name][1]} of width '
+        f"{after[name][2]}"
         for name in before
         if name in after and before[name] != after[name]
     ]
     difference = [*gone, *new, *changed] or ["the same sites came in another order"]
     more = f" and {len(difference) - 6} more differences" if len(difference) > 6 else ""
     raise SitesChangedError(
-        f"the forward pass visited other sites {when}: {'; '.join(difference[:6])}{more}. A measurement needs the same "
-        "list every time: select sites that are always visited (sites=...), or make the forward pass in eval mode "
+        f"the forward pass visited other sites {when}: {'; '.join(difference[:6])}{more}. A measurement "
+        f"needs the same "
+        "list every time: select sites that are always visited (sites=...), or make the forward pass in "
+        "eval mode "
         "independent of the batch and of the step."
     )

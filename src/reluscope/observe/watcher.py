@@ -226,7 +226,7 @@ class Watcher(TorchFunctionMode):
         if not call.tensor.is_floating_point():
             return f"its input is of dtype {call.tensor.dtype}, not floating"
         if call.tensor.ndim < 2 or call.tensor.numel() == 0:
-            return f"its input has shape {tuple(call.tensor.shape)}: there is no axis of units beside that of samples"
+            return f"its input has shape {tuple(call.tensor.shape)}: no axis of units beside that of samples"
         return ""
 
     # What is listed -----------------------------------------------------------------------------------------
@@ -241,7 +241,8 @@ class Watcher(TorchFunctionMode):
             self._namer.base(path, function, is_module_call=False),
             path,
             function,
-            f"a comparison with 0 feeds {function}: a rectifier spelled out is not observed; write it as F.relu or "
+            f"a comparison with 0 feeds {function}: a rectifier spelled out is not observed; write it as "
+            f"F.relu or "
             "clamp(min=0)",
         )
 
@@ -252,7 +253,7 @@ class Watcher(TorchFunctionMode):
         return self._with_batch_statistics(func, args, kwargs, ("running_mean", "running_var"), (1, 2, 5))
 
     def _raw_batch_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """torch.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn)."""
+        """torch.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, ...)."""
         return self._with_batch_statistics(func, args, kwargs, ("running_mean", "running_var"), (3, 4, 5))
 
     def _with_batch_statistics(

@@ -1,0 +1,149 @@
+"""The model as the subject of an observation: checked, unwrapped, its modules under the names they go by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from reluscope.errors import UnsupportedModelError
+from reluscope.observe.sites import Unobserved
+
+__all__ = [
+    "Inventory",
+    "check_model",
+    "list_scripted",
+    "named_parameters",
+    "take_inventory",
+    "unwrap",
+]
+
+
+def _inside(module: nn.Module) -> nn.Module | None:
+    """The module that a wrapper wraps; None when it is no wrapper."""
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return module.module
+    # By name: importing torch._dynamo takes a second, and without it there is nothing compiled.
+    if type(module).__name__ == "OptimizedModule" and type(module).__module__ == "torch._dynamo.eval_frame":
+        return module._modules["_orig_mod"]
+    return None
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The model inside DataParallel, DistributedDataParallel and `torch.compile` wrappers, however nested."""
+    inner = _inside(module)
+    return module if inner is None else unwrap(inner)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The modules of an unwrapped model.
+
+    `modules` are those that run their own forward, by first path; `wrappers` are wrappers below the root
+    with what they wrap; `scripted` are scripted or traced modules, into which nothing can look.
+    """
+
+    root: nn.Module
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    wrappers: list[tuple[nn.Module, nn.Module]] = field(default_factory=list)
+    scripted: dict[str, nn.Module] = field(default_factory=dict)
+
+    @property
+    def everything(self) -> list[nn.Module]:
+        """All modules whose state must be kept, wrappers included, each once."""
+        return [*self.modules.values(), *(wrapper for wrapper, _ in self.wrappers), *self.scripted.values()]
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the first parameter or buffer lives; None for a model without any."""
+        for tensor in (*self.root.parameters(), *self.root.buffers()):
+            return tensor.device
+        return None
+
+
+def take_inventory(root: nn.Module) -> Inventory:
+    """Walk an unwrapped model in the order of `named_modules()`, wrappers below the root taken off."""
+    inventory = Inventory(root)
+    seen: set[int] = set()
+    for path, module in _walk(root, "", inventory.wrappers, seen):
+        if isinstance(module, torch.jit.ScriptModule):
+            inventory.scripted[path] = module
+        else:
+            inventory.modules[path] = module
+    return inventory
+
+
+def _walk(
+    module: nn.Module, path: str, wrappers: list[tuple[nn.Module, nn.Module]], seen: set[int]
+) -> Iterator[tuple[str, nn.Module]]:
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    inner = _inside(module)
+    if inner is not None:
+        wrappers.append((module, inner))
+        yield from _walk(inner, path, wrappers, seen)
+        return
+    yield path, module
+    if isinstance(module, torch.jit.ScriptModule):
+        return
+    for name, child in module._modules.items():
+        if child is not None:
+            yield from _walk(child, f"{path}.{name}" if path else name, wrappers, seen)
+
+
+def check_model(model: object) -> nn.Module:
+    """The unwrapped model; raises `UnsupportedModelError` for what cannot be observed as a whole."""
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(
+            f"a {type(model).__name__} cannot be observed; pass a torch.nn.Module. A function becomes one "
+            f"inside the "
+            "forward of a module."
+        )
+    root = unwrap(model)
+    if isinstance(root, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            f"the model is a {type(root).__name__}: scripted or traced code runs outside of Python, where no "
+            "activation can be seen. Pass the module it was made from, with the same weights."
+        )
+    for name, parameter in (*root.named_parameters(), *root.named_buffers()):
+        if isinstance(parameter, (nn.UninitializedParameter, nn.UninitializedBuffer)):
+            raise UnsupportedModelError(
+                f'"{name}" is not initialised yet: lazy modules take their shapes from a first forward '
+                f"pass. Run the "
+                "model once before measuring."
+            )
+    return root
+
+
+def named_parameters(inventory: Inventory, hidden: Sequence[nn.Module]) -> dict[str, nn.Parameter]:
+    """Every parameter once, by the path of its module; those of hidden modules by the name of their class."""
+    found: dict[int, tuple[str, nn.Parameter]] = {}
+    named = [
+        *inventory.modules.items(),
+        *inventory.scripted.items(),
+        *((type(one).__name__, one) for one in hidden),
+    ]
+    for path, module in named:
+        for name, parameter in module._parameters.items():
+            if parameter is not None and id(parameter) not in found:
+                found[id(parameter)] = (f"{path}.{name}" if path else name, parameter)
+    names: dict[str, nn.Parameter] = {}
+    for name, parameter in found.values():
+        names[name if name not in names else f"{name}#{len(names)}"] = parameter
+    return names
+
+
+def list_scripted(inventory: Inventory) -> list[Unobserved]:
+    """The scripted and traced modules below the root, as entries of the list of what is not observed."""
+    return [
+        Unobserved(
+            name=path,
+            module=path,
+            operation="scripted",
+            reason="scripted and traced modules run outside of Python; use the module it was made from",
+        )
+        for path in inventory.scripted
+    ]
