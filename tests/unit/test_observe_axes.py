@@ -120,7 +120,7 @@ def test_a_full_name_wins_over_a_glob():
 
 
 def test_axis_that_a_site_lacks():
-    with pytest.raises(UnitAxisError, match='channel_dim=3 does not fit the site "4".* 2 dim.* 1 to 1'):
+    with pytest.raises(UnitAxisError, match=r'channel_dim=3 does not fit the site "4".* 2 dim.* 1 to 1'):
         sites(model(), torch.randn(IMAGE), channel_dim=3)
     # not for a site that is not selected
     observe(model(), Probe(torch.randn(IMAGE)), ObservationMode(sites="1", channel_dim=3), lambda batch: None)

@@ -51,6 +51,7 @@ class _Decision:
 
     path: str
     operation: str
+    base: str  # of the site's name, before numbering
     site: Site | None
     selected: bool
 
@@ -169,7 +170,7 @@ class Watcher(TorchFunctionMode):
     def _decide(self, frame: Frame, call: ActivationCall) -> _Decision:
         """The first batch: is the call a site, how is it called, is it selected?"""
         base = self._namer.base(frame.path, call.operation, is_module_call=frame.is_activation)
-        ignored = _Decision(frame.path, call.operation, None, False)
+        ignored = _Decision(frame.path, call.operation, base, None, False)
         if call.guarded and not self._is_batch(call.tensor):
             return ignored
         reason = call.reason or self._unusable(call)
@@ -185,7 +186,7 @@ class Watcher(TorchFunctionMode):
             self.failure = error
             raise
         self.sites.append(site)
-        return _Decision(frame.path, call.operation, site, matches(name, self._mode.patterns))
+        return _Decision(frame.path, call.operation, base, site, matches(name, self._mode.patterns))
 
     def _follow(self, frame: Frame, call: ActivationCall) -> _Decision | None:
         """Later batches: the decision of the first, or None once the calls differ from it."""
@@ -200,7 +201,11 @@ class Watcher(TorchFunctionMode):
                 shape = call.tensor.shape
                 if len(shape) > site.channel_dim and shape[site.channel_dim] == site.num_units:
                     return decision
-        self._diverged = True
+        if not self._diverged:
+            self._diverged = True
+            for decision in self._decisions[:index]:
+                if decision.site is not None:
+                    self._namer.name(decision.base)
         # From here on only for the text of the error: names as a first batch would give them.
         if not self._unusable(call) and not call.reason and (not call.guarded or self._is_batch(call.tensor)):
             base = self._namer.base(frame.path, call.operation, is_module_call=frame.is_activation)
