@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = ["pack_planes", "pack_rows", "spread_bits"]
@@ -22,60 +21,60 @@ ONE = np.uint64(1)
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-def _load(context, builder, signature, args, lanes):  # noqa: ANN001, ANN202 - Numba code generation
-    """The vector of `lanes` integers at array.flat[offset], and a maker of constant vectors."""
-    array_type, offset_type = signature.args[:2]
-    array = context.make_array(array_type)(context, builder, args[0])
-    element = context.get_data_type(array_type.dtype)
+def _load(context, builder, element_type, address, offset, lanes):
+    """The vector of `lanes` integers from number `offset` on of those at an address, and a maker of constants."""
+    element = context.get_value_type(element_type)
     vector = ir.VectorType(element, lanes)
-    offset = context.cast(builder, args[1], offset_type, types.intp)
-    pointer = builder.gep(array.data, [offset])
+    pointer = builder.gep(builder.inttoptr(address, element.as_pointer()), [offset])
     loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-    loaded.align = array_type.dtype.bitwidth // 8  # rows start anywhere
+    loaded.align = element_type.bitwidth // 8  # rows start anywhere
 
-    def broadcast(value):  # noqa: ANN001, ANN202
-        seed = builder.insert_element(
-            ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
-        )
+    def broadcast(value):
+        undefined = ir.Constant(vector, ir.Undefined)
+        seed = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-        return builder.shuffle_vector(seed, ir.Constant(vector, ir.Undefined), zeros)
+        return builder.shuffle_vector(seed, undefined, zeros)
 
     return loaded, broadcast
 
 
-def _make_range_mask(lanes: int):  # noqa: ANN202 - Numba intrinsic
-    @intrinsic
-    def range_mask(typingctx, array, offset, start, length):  # noqa: ANN001, ANN202
-        """Bit i: array.flat[offset + i] - start < length, unsigned and modulo the integer's size."""
-        signature = types.uint64(array, offset, array.dtype, array.dtype)
+def _to_word(builder, flags, lanes):
+    """The flags of a vector comparison as the low bits of a 64-bit integer."""
+    mask = builder.bitcast(flags, ir.IntType(lanes))
+    return mask if lanes == 64 else builder.zext(mask, ir.IntType(64))
 
-        def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
-            loaded, broadcast = _load(context, builder, signature, args, lanes)
+
+# The intrinsics take an address, not an array: an array handed to an intrinsic in a loop is reference-counted there,
+# and the calls cost more than the comparison.
+def _make_range_mask(lanes: int):
+    @intrinsic
+    def range_mask(typingctx, address, offset, start, length):
+        """Bit i: (the integer number offset + i at address) - start < length, unsigned, modulo its size."""
+
+        def generate(context, builder, signature, args):
+            loaded, broadcast = _load(context, builder, start, args[0], args[1], lanes)
             shifted = builder.sub(loaded, broadcast(args[2]))
             inside = builder.icmp_unsigned("<", shifted, broadcast(args[3]))
-            mask = builder.bitcast(inside, ir.IntType(lanes))
-            return mask if lanes == 64 else builder.zext(mask, ir.IntType(64))
+            return _to_word(builder, inside, lanes)
 
-        return signature, generate
+        return types.uint64(types.intp, types.intp, start, start), generate
 
     return range_mask
 
 
-def _make_nan_mask(lanes: int):  # noqa: ANN202 - Numba intrinsic
+def _make_nan_mask(lanes: int):
     @intrinsic
-    def nan_mask(typingctx, array, offset, infinity):  # noqa: ANN001, ANN202
-        """Bit i: the magnitude of array.flat[offset + i], without its sign bit, exceeds infinity."""
-        signature = types.uint64(array, offset, array.dtype)
+    def nan_mask(typingctx, address, offset, infinity):
+        """Bit i: the magnitude of the integer number offset + i at address, its sign shifted out, exceeds infinity."""
 
-        def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
-            loaded, broadcast = _load(context, builder, signature, args, lanes)
+        def generate(context, builder, signature, args):
+            loaded, broadcast = _load(context, builder, infinity, args[0], args[1], lanes)
             one = ir.Constant(args[2].type, 1)
             doubled = builder.shl(loaded, broadcast(one))
             beyond = builder.icmp_unsigned(">", doubled, broadcast(builder.shl(args[2], one)))
-            mask = builder.bitcast(beyond, ir.IntType(lanes))
-            return mask if lanes == 64 else builder.zext(mask, ir.IntType(64))
+            return _to_word(builder, beyond, lanes)
 
-        return signature, generate
+        return types.uint64(types.intp, types.intp, infinity), generate
 
     return nan_mask
 
@@ -90,116 +89,129 @@ def _popcount(typingctx, word):  # noqa: ANN001, ANN202
     return types.uint64(types.uint64), generate
 
 
-_range_1, _range_16, _range_64 = (_make_range_mask(lanes) for lanes in (1, 16, 64))
-_nan_1, _nan_16, _nan_64 = (_make_nan_mask(lanes) for lanes in (1, 16, 64))
+_range_1, _range_16, _range_32, _range_64 = (_make_range_mask(lanes) for lanes in (1, 16, 32, 64))
+_nan_1, _nan_16, _nan_32, _nan_64 = (_make_nan_mask(lanes) for lanes in (1, 16, 32, 64))
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _partial_mask(values, offset, count, ranges):  # pragma: no cover - compiled
-    """Bits of `count` < 64 values: vectors of 16, the last one overlapping the one before, or one by one."""
-    word = np.uint64(0)
-    if count < 16:
+@njit(nogil=True, forceinline=True)
+def _masks(address, size, offset, count, ranges, infinity):  # pragma: no cover - compiled
+    """Bits of the values above the kink, and of the NaN, among `count` <= 64 values from values.flat[offset].
+
+    Loads whole vectors and drops what is beyond `count`; only at the end of the array it goes one by one.
+    """
+    start, length, low_start, low_length = ranges
+    if count > 32 and offset + 64 <= size:
+        above, nan = _range_64(address, offset, start, length), _nan_64(address, offset, infinity)
+        if low_length != 0:
+            above |= _range_64(address, offset, low_start, low_length)
+    elif 16 < count <= 32 and offset + 32 <= size:
+        above, nan = _range_32(address, offset, start, length), _nan_32(address, offset, infinity)
+        if low_length != 0:
+            above |= _range_32(address, offset, low_start, low_length)
+    elif count <= 16 and offset + 16 <= size:
+        above, nan = _range_16(address, offset, start, length), _nan_16(address, offset, infinity)
+        if low_length != 0:
+            above |= _range_16(address, offset, low_start, low_length)
+    else:
+        above, nan = np.uint64(0), np.uint64(0)
         for bit in range(count):
-            above = _range_1(values, offset + bit, ranges[0], ranges[1])
-            if ranges[3] != 0:
-                above |= _range_1(values, offset + bit, ranges[2], ranges[3])
-            word |= above << np.uint64(bit)
-        return word
-    for step in range((count + 15) // 16):
-        bit = min(16 * step, count - 16)
-        above = _range_16(values, offset + bit, ranges[0], ranges[1])
-        if ranges[3] != 0:
-            above |= _range_16(values, offset + bit, ranges[2], ranges[3])
-        word |= above << np.uint64(bit)
-    return word
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _partial_nan(values, offset, count, infinity):  # pragma: no cover - compiled
-    """Bits of the NaN among `count` < 64 values."""
-    word = np.uint64(0)
-    if count < 16:
-        for bit in range(count):
-            word |= _nan_1(values, offset + bit, infinity) << np.uint64(bit)
-        return word
-    for step in range((count + 15) // 16):
-        bit = min(16 * step, count - 16)
-        word |= _nan_16(values, offset + bit, infinity) << np.uint64(bit)
-    return word
+            inside = _range_1(address, offset + bit, start, length)
+            if low_length != 0:
+                inside |= _range_1(address, offset + bit, low_start, low_length)
+            above |= inside << np.uint64(bit)
+            nan |= _nan_1(address, offset + bit, infinity) << np.uint64(bit)
+    kept = FULL >> np.uint64(64 - count)
+    return above & kept, nan & kept
 
 
 @njit(nogil=True, cache=True)
-def pack_rows(values, start, stop, ranges, infinity, words):  # pragma: no cover - compiled
+def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
     """Pack evaluations start..stop of values uint (E, U) against one kink into words uint64 (stop - start, W).
 
-    `ranges` is a row of `Values.thresholds`. Returns the number of NaN.
+    `thresholds` is a row of `Values.thresholds`. Returns the number of NaN.
     """
+    address = values.ctypes.data
+    ranges = (thresholds[0], thresholds[1], thresholds[2], thresholds[3])
     num_units = values.shape[1]
     num_full, rest = num_units // 64, num_units % 64
     num_nan = np.uint64(0)
     for index in range(stop - start):
         offset = (start + index) * num_units
         for word in range(num_full):
-            above = _range_64(values, offset + 64 * word, ranges[0], ranges[1])
-            if ranges[3] != 0:
-                above |= _range_64(values, offset + 64 * word, ranges[2], ranges[3])
+            above, nan = _masks(address, values.size, offset + 64 * word, 64, ranges, infinity)
             words[index, word] = above
-            num_nan += _popcount(_nan_64(values, offset + 64 * word, infinity))
+            num_nan += _popcount(nan)
         if rest:
-            words[index, num_full] = _partial_mask(values, offset + 64 * num_full, rest, ranges)
-            num_nan += _popcount(_partial_nan(values, offset + 64 * num_full, rest, infinity))
+            above, nan = _masks(address, values.size, offset + 64 * num_full, rest, ranges, infinity)
+            words[index, num_full] = above
+            num_nan += _popcount(nan)
     return num_nan
 
 
 @njit(nogil=True, cache=True)
-def _transpose(matrix):  # pragma: no cover - compiled
-    """Transpose a 64 x 64 bit matrix in place: bit c of row r becomes bit r of row c.
+def _transpose(matrix, size):  # pragma: no cover - compiled
+    """Transpose every size x size block of bits in the first `size` rows of a bit matrix, in place.
 
-    Swaps off-diagonal blocks of 32, 16, ... 1 (Warren 2013, Hacker's Delight, section 7-3).
+    Block q is bits size q .. size q + size - 1 of every row; size is 16, 32 or 64. Swaps off-diagonal blocks of half
+    the size, a quarter, ... 1 (Warren 2013, Hacker's Delight, section 7-3), 64 / size blocks at a time.
     """
-    size, mask = 32, np.uint64(0x00000000FFFFFFFF)
-    while size:
-        shift = np.uint64(size)
-        for block in range(0, 64, 2 * size):
-            for row in range(block, block + size):
-                swap = ((matrix[row] >> shift) ^ matrix[row + size]) & mask
+    half = size >> 1
+    mask = FULL
+    step = 32
+    while step >= half:
+        mask ^= mask << np.uint64(step)
+        step >>= 1
+    while half:
+        shift = np.uint64(half)
+        for block in range(0, size, 2 * half):
+            for row in range(block, block + half):
+                swap = ((matrix[row] >> shift) ^ matrix[row + half]) & mask
                 matrix[row] ^= swap << shift
-                matrix[row + size] ^= swap
-        size >>= 1
-        mask ^= mask << np.uint64(size)
+                matrix[row + half] ^= swap
+        half >>= 1
+        mask ^= mask << np.uint64(half)
 
 
 @njit(nogil=True, cache=True)
-def pack_planes(values, start, stop, ranges, infinity, words):  # pragma: no cover - compiled
+def pack_planes(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
     """Pack evaluations start..stop of values uint (S, U, T) against one kink into words uint64 (stop - start, W).
 
-    Reads 64 neighbours along T for each of 64 units, then transposes the bits. Returns the number of NaN.
+    Reads up to 64 neighbours along T for each of up to 64 units, then transposes the bits, in blocks of 16 or 32
+    where there are no more units, or no more neighbours. Returns the number of NaN.
     """
+    address = values.ctypes.data
+    ranges = (thresholds[0], thresholds[1], thresholds[2], thresholds[3])
     num_units, num_inner = values.shape[1], values.shape[2]
     num_nan = np.uint64(0)
-    matrix = np.empty(64, np.uint64)
+    matrix = np.zeros(64, np.uint64)
     evaluation = start
     while evaluation < stop:
         outer, inner = evaluation // num_inner, evaluation % num_inner
         count = min(64, num_inner - inner, stop - evaluation)
         for word in range((num_units + 63) // 64):
             units = min(64, num_units - 64 * word)
-            matrix[units:] = 0
-            for unit in range(units):
-                offset = (outer * num_units + 64 * word + unit) * num_inner + inner
-                if count == 64:
-                    above = _range_64(values, offset, ranges[0], ranges[1])
-                    if ranges[3] != 0:
-                        above |= _range_64(values, offset, ranges[2], ranges[3])
-                    nan = _nan_64(values, offset, infinity)
-                else:
-                    above = _partial_mask(values, offset, count, ranges)
-                    nan = _partial_nan(values, offset, count, infinity)
-                matrix[unit] = above
-                num_nan += _popcount(nan)
-            _transpose(matrix)
-            for position in range(count):
-                words[evaluation - start + position, word] = matrix[position]
+            base = (outer * num_units + 64 * word) * num_inner + inner
+            size = 16 if min(units, count) <= 16 else 32 if min(units, count) <= 32 else 64
+            if units <= size:  # row: unit; blocks of neighbours lie side by side
+                for unit in range(units):
+                    above, nan = _masks(address, values.size, base + unit * num_inner, count, ranges, infinity)
+                    matrix[unit] = above
+                    num_nan += _popcount(nan)
+                matrix[units:size] = 0
+                _transpose(matrix, size)
+                kept = FULL >> np.uint64(64 - size)
+                for position in range(count):
+                    block = np.uint64(position // size * size)
+                    words[evaluation - start + position, word] = (matrix[position % size] >> block) & kept
+            else:  # row: unit modulo size; blocks of units lie side by side
+                matrix[:size] = 0
+                for unit in range(units):
+                    above, nan = _masks(address, values.size, base + unit * num_inner, count, ranges, infinity)
+                    matrix[unit % size] |= above << np.uint64(unit // size * size)
+                    num_nan += _popcount(nan)
+                _transpose(matrix, size)
+                for position in range(count):
+                    words[evaluation - start + position, word] = matrix[position]
         evaluation += count
     return num_nan
 

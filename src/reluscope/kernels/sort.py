@@ -54,7 +54,7 @@ def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
         keys[:] = source
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _bucket(key, splitters):  # pragma: no cover - compiled
     """Number of splitters <= key; the number of splitters is 2^n - 1."""
     low = 0
@@ -108,7 +108,7 @@ def make_windows(rows, start, stop, top, index_bits, windows):  # pragma: no cov
         windows[index] = (window & ~mask) | np.uint64(index)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _is_less(rows, index, other):  # pragma: no cover - compiled
     """Whether row `index` comes before row `other`, the last column being the most significant."""
     for column in range(rows.shape[1] - 1, -1, -1):

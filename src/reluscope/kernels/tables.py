@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _compare(rows, index, other_rows, other):  # pragma: no cover - compiled
     """-1, 0 or 1 as row `index` comes before, equals or comes after the other."""
     for column in range(rows.shape[1] - 1, -1, -1):
@@ -211,7 +211,7 @@ def merge_rows(keys, counts, other_keys, other_counts, out_keys, out_counts):  #
         place += 1
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _is_same_pattern(rows, index, group_bits, group_column):  # pragma: no cover - compiled
     """Whether row `index` holds the pattern of the row before it; they may differ in group."""
     low = 1 if group_column else 0
