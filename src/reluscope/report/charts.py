@@ -19,7 +19,7 @@ from reluscope.report.scales import Scale, nice_ticks
 from reluscope.report.text import shorten, shown_ticks, step_ticks
 from reluscope.report.view import RunView
 
-__all__ = ["SCALARS", "curves", "heatmap", "line_style", "matrix", "training"]
+__all__ = ["SCALARS", "curves", "heatmap", "line_style", "logged", "matrix", "training"]
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; dashes besides, for print.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
@@ -109,7 +109,7 @@ def training(views: Sequence[RunView], column: str, *, height: int) -> dict[str,
     figure = go.Figure()
     steps, values = np.empty(0), np.empty(0)
     for index, view in enumerate(views):
-        step, value = _logged(view, column)
+        step, value = logged(view, column)
         if not step.size:
             continue
         name, noisy = html.escape(view.name, quote=False), column != "lr" and step.size > 30
@@ -153,11 +153,12 @@ def _layout(height: int) -> dict[str, Any]:
     return {
         "template": None,
         "height": height,
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "margin": {"l": 8, "r": 22, "t": 8, "b": 8},
         "font": font,
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": _RULE, "font": font, "align": "left"},
+        "modebar": {"bgcolor": "rgba(255,255,255,0.7)", "color": _RULE, "activecolor": _INK},
         "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
         "xaxis": axis,
         "yaxis": axis,
@@ -169,8 +170,12 @@ def line_style(index: int) -> dict[str, Any]:
     return {"color": _COLORS[index % len(_COLORS)], "dash": _DASHES[index % len(_DASHES)], "width": 2}
 
 
-def _logged(view: RunView, column: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Steps and finite values that were logged; means over blocks where there are too many to draw."""
+def logged(view: RunView, column: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Steps and finite values that were logged; means over blocks where there are too many to draw.
+
+    Returns:
+        Steps and values, float64 (at most about 1500,), both empty where the run has no such column.
+    """
     if column not in view.scalars:
         return np.empty(0), np.empty(0)
     step = view.scalars["step"].to_numpy(dtype=np.float64)

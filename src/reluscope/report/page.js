@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const DATA = JSON.parse(document.getElementById("data").textContent);
-  const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const CONFIG = { displaylogo: false, responsive: true, modeBarButtons: [["toImage", "resetScale2d"]] };
   const slider = document.getElementById("step");
   const output = document.getElementById("step-shown");
 

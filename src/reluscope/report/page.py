@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 from plotly.offline import get_plotlyjs
 
 from reluscope.measures.spec import FAMILIES, LAYER_MEASURES, Measure
@@ -53,7 +54,7 @@ def render_page(views: Sequence[RunView]) -> str:
     }
     page = _Page(shown, scales)
     body = [
-        _header(views, shown),
+        _header(views, shown, scales),
         "<main>",
         page.training(),
         page.slider(),
@@ -149,7 +150,7 @@ class _Page:
             f'<section id="{measure.name}"><h3>{html.escape(measure.title)}'
             f'<span class="symbol">{html.escape(measure.symbol)}</span></h3>'
             f'<p>{html.escape(measure.description)}</p><p class="traits">{listed}</p>'
-            f"{_scale_bar(scale)}{_panels(panels)}</section>"
+            f"{_scale_bar(scale, self._has_gaps(measure))}{_panels(panels)}</section>"
         )
 
     def _heatmap(self, index: int, view: RunView, measure: Measure, scale: Scale) -> str:
@@ -171,6 +172,11 @@ class _Page:
         content = self._chart(f"{measure.name}-curves", chart, self._height)
         return _figure("Across the layers", meaning, content)
 
+    def _has_gaps(self, measure: Measure) -> bool:
+        return any(
+            np.isnan(view.values[measure.name]).any() for view in self._views if view.has(measure.name)
+        )
+
     def _chart(self, name: str, chart: dict[str, Any], height: int) -> str:
         self._charts[name] = chart
         return f'<div class="chart" id="{name}" style="height:{height}px"></div>'
@@ -187,7 +193,8 @@ class _Page:
         }
 
 
-def _header(views: Sequence[RunView], shown: Sequence[RunView]) -> str:
+def _header(views: Sequence[RunView], shown: Sequence[RunView], scales: dict[str, Scale]) -> str:
+    """What was trained and measured, what to know before reading, and where to find what."""
     facts = [text.facts(view) for view in views]
     labels = list(dict.fromkeys(label for found in facts for label in found))
     heads = "".join(f"<th>{_swatch(index, view, len(views))}</th>" for index, view in enumerate(views))
@@ -199,14 +206,24 @@ def _header(views: Sequence[RunView], shown: Sequence[RunView]) -> str:
         "the network trained. A site is one call of an activation function; a step is the number of "
         "optimizer updates done."
     )
-    links = {"training": "Training curve", **FAMILIES, "sites": "Sites"}
-    nav = "".join(f'<a href="#{name}">{html.escape(title)}</a>' for name, title in links.items())
     return (
         f'<header class="top"><h1>{html.escape(_title(views))}</h1><p class="lead">{lead}</p>'
         f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
-        f"{warned}<nav>{nav}</nav></header>"
+        f"{warned}{_contents(scales)}</header>"
     )
+
+
+def _contents(scales: dict[str, Scale]) -> str:
+    """Links to every section, the measures grouped by family."""
+    lines = ['<a href="#training">Training curve</a>']
+    for family, meaning in FAMILIES.items():
+        measures = [m for m in LAYER_MEASURES.values() if m.family == family and m.name in scales]
+        if measures:
+            links = ", ".join(f'<a href="#{m.name}">{html.escape(m.title)}</a>' for m in measures)
+            lines.append(f"{html.escape(meaning)}: {links}")
+    lines.append('<a href="#sites">Sites</a>')
+    return "<nav><ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul></nav>"
 
 
 def _title(views: Sequence[RunView]) -> str:
@@ -228,7 +245,7 @@ def _notes(view: RunView, found: Sequence[str], num_runs: int) -> str:
     return f'<div class="notes"><h3>{html.escape(title)}</h3><ul>{items}</ul></div>'
 
 
-def _scale_bar(scale: Scale) -> str:
+def _scale_bar(scale: Scale, has_gaps: bool) -> str:
     """The colours and their numbers, once for all runs."""
     span, colors = scale.high - scale.low, ",".join(scale.colors)
     ticks = "".join(
@@ -237,7 +254,8 @@ def _scale_bar(scale: Scale) -> str:
     )
     return (
         f'<div class="scale"><div class="bar" style="background:linear-gradient(to right,{colors})"></div>'
-        f'<div class="ticks">{ticks}</div><div class="missing">not defined</div></div>'
+        f'<div class="ticks">{ticks}</div>'
+        + ('<div class="missing">not defined</div></div>' if has_gaps else "</div>")
     )
 
 

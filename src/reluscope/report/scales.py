@@ -194,8 +194,8 @@ def _symlog_ticks(low: float, high: float, threshold: float) -> list[tuple[float
 
 
 def _short(value: float) -> str:
-    """10000 as 10 k, 2000000 as 2 M; small numbers as they are."""
-    for size, suffix in ((1e9, " G"), (1e6, " M"), (1e4, None)):
+    """2000000 as 2 M, 30000 as 30,000; small numbers as they are."""
+    for size, suffix in ((1e9, " G"), (1e6, " M")):
         if value >= size:
-            return f"{value / size:g}{suffix}" if suffix else f"{value / 1e3:g} k"
-    return f"{value:g}"
+            return f"{value / size:g}{suffix}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

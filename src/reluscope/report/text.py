@@ -129,7 +129,7 @@ def facts(view: RunView) -> dict[str, str]:
     found["When"] = _when(view)
     found["Cost"] = _cost(view)
     found["End of training"] = _last_scalars(view)
-    found["Versions"] = _plain(info.get("versions"))
+    found["Environment"] = _environment(info.get("environment"))
     return {label: value for label, value in found.items() if value}
 
 
@@ -137,7 +137,7 @@ def _model(info: Mapping[str, Any]) -> str:
     model = info.get("model")
     if not isinstance(model, Mapping):
         return str(model or "")
-    name = str(model.get("name") or model.get("class") or "")
+    name = str(model.get("class", ""))
     parameters = model.get("num_parameters")
     counted = f"{int(parameters):,} parameters" if isinstance(parameters, int) else ""
     return ", ".join(part for part in (name, counted) if part)
@@ -147,9 +147,12 @@ def _probe(probe: Any) -> str:
     if not isinstance(probe, Mapping):
         return str(probe or "")
     samples, batch, classes = (probe.get(key) for key in ("num_samples", "batch_size", "num_classes"))
-    parts = [f"{samples:,} samples" if isinstance(samples, int) else ""]
+    inputs = probe.get("inputs") or [{}]
+    shape = " x ".join(str(size) for size in inputs[0].get("shape", [])[1:])
+    of_shape = f" of {shape}" if shape and len(inputs) == 1 else ""
+    parts = [f"{samples:,} samples{of_shape}" if isinstance(samples, int) else ""]
     parts.append(f"in batches of {batch}" if batch else "")
-    parts.append(f"{classes} classes" if classes else "no labels")
+    parts.append(f"{classes} classes" if probe.get("has_labels") and classes else "no labels")
     return ", ".join(part for part in parts if part)
 
 
@@ -202,11 +205,17 @@ def _last_scalars(view: RunView) -> str:
     return ", ".join(parts)
 
 
-def _plain(value: Any) -> str:
-    """A small mapping as "torch 2.6, numpy 2.1"."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {one}" for key, one in value.items() if isinstance(one, str | int | float))
-    return str(value or "")
+def _environment(found: Any) -> str:
+    """Versions, device and layout: what may change bits by rounding."""
+    if not isinstance(found, Mapping):
+        return ""
+    parts = [f"{name} {found[name]}" for name in ("reluscope", "torch", "numpy") if name in found]
+    parts.extend(", ".join(map(str, found[name])) for name in ("device", "dtypes") if found.get(name))
+    if found.get("threads"):
+        parts.append(f"{found['threads']} threads")
+    if found.get("memory_format") not in (None, "contiguous"):
+        parts.append(str(found["memory_format"]).replace("_", "-"))
+    return ", ".join(parts)
 
 
 def _sentence(text: str) -> str:

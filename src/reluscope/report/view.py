@@ -4,9 +4,8 @@ folder."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["RunLike", "RunView", "Runs", "view_of", "views_of"]
 
 RunLike: TypeAlias = "str | os.PathLike[str] | Run | RunView"
-Runs: TypeAlias = "RunLike | list[RunLike] | tuple[RunLike, ...] | list[str] | list[Path]"
+Runs: TypeAlias = "RunLike | Sequence[RunLike]"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +116,7 @@ def views_of(runs: Runs) -> list[RunView]:
     Raises:
         ExportError: no run was given.
     """
-    several = list(runs) if isinstance(runs, list | tuple) else [cast("RunLike", runs)]
+    several = runs if isinstance(runs, list | tuple) else [cast("RunLike", runs)]
     views = [view_of(run) for run in several]
     if not views:
         raise ExportError("a report of no runs was asked for; give at least one run or run folder.")
