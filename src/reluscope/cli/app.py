@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -24,17 +24,35 @@ DEBUG_VARIABLE = "RELUSCOPE_DEBUG"
 
 app = typer.Typer(
     name="reluscope",
-    help="Watch the activation patterns of a neural network form while it trains.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("show")(show.show)
-app.command("sites")(sites.sites)
-app.command("report")(report.report)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Watch the activation patterns of a neural network form while it trains."""
+
+
+app.command("demo", short_help="Train two networks on embedded digits and compare them (two minutes).")(
+    demo.demo
+)
+app.command("train", short_help="Train a network and record its activation patterns.")(train.train)
+app.command("show", short_help="Show what is in a run.")(show.show)
+app.command("sites", short_help="List the activation calls of a model.")(sites.sites)
+app.command("report", short_help="Write a page about one run or several.")(report.report)
 
 
 @app.command()

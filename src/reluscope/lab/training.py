@@ -173,7 +173,7 @@ def train(
                         TrainingProgress(step=step + 1, num_steps=num_steps, loss=loss, accuracy=accuracy)
                     )
 
-            recorder.record(num_steps)
+            recorder.record(num_steps, force=True)
             _checkpoint(run, spec, model, optimizer, num_steps)
         held_out_accuracy = _evaluate(model, data, layout)
 
