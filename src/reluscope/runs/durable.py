@@ -2,7 +2,7 @@
 
 A file is written under a temporary name, synced, renamed, and its folder is synced: at every moment the
 folder holds, under the final name, either the whole old file or the whole new one. Every operation on the
-disk passes through the five small functions at the end, so that the tests can crash between any two of them.
+disk passes through the six small functions at the end, so that the tests can crash between any two of them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def make_folder(path: Path) -> None:
     """Make a folder, its parents too, durably; one that is there already is no error."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)
+        _mkdir(folder)
         _sync_folder(folder.parent)
 
 
@@ -76,6 +76,10 @@ def _rename(source: Path, target: Path) -> None:
 
 def _unlink(path: Path) -> None:
     path.unlink()
+
+
+def _mkdir(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -21,7 +21,7 @@ from reluscope.errors import RunCorruptError
 from reluscope.runs.durable import make_folder, remove_file, replace_file
 from reluscope.runs.schema import check_part_version
 
-__all__ = ["PartLimits", "PartTable", "part_paths", "read_part"]
+__all__ = ["PartLimits", "PartTable", "first_line", "part_paths", "read_part"]
 
 _NAME = re.compile(r"part-(\d{6,})\.parquet")
 
@@ -192,12 +192,17 @@ def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's own error: not found, not allowed
         raise RunCorruptError(
-            f'"{path}" is damaged: {str(error).splitlines()[0]}. The other parts are still readable: '
+            f'"{path}" is damaged: {first_line(error)}. The other parts are still readable: '
             f'rs.open_run("{path.parent.parent}", skip_damaged=True).'
         ) from error
     if columns is None and "step" not in table.column_names:
         raise RunCorruptError(f'"{path}" has no column "step", so it is not a part of a run.')
     return table
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, without the full stop."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _number_of(path: Path) -> int:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from reluscope.errors import RunCorruptError, RunSchemaError
 from reluscope.runs.durable import make_folder, remove_file, replace_file
+from reluscope.runs.parts import first_line
 from reluscope.runs.schema import RUN_SCHEMA_VERSION, check_version
 
 __all__ = [
@@ -125,7 +126,7 @@ def read_table(path: Path, site: str) -> StoredTable | None:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise RunCorruptError(
-            f'"{path}" is damaged: {str(error).splitlines()[0]}. The measures in "layers" do not need it.'
+            f'"{path}" is damaged: {first_line(error)}. The measures in "layers" do not need it.'
         ) from error
     return None
 

@@ -68,6 +68,7 @@ class RunWriter:
         self._scalars = ScalarsTable(path / "scalars")
         self._steps = self._layers.steps()
         self._is_closed = False
+        self._process = os.getpid()
 
     @classmethod
     def create(
@@ -277,6 +278,11 @@ class RunWriter:
         if self._is_closed:
             raise RunLockedError(
                 f'the writer of the run at "{self.path}" is closed; RunWriter.resume opens it again.'
+            )
+        if self._process != os.getpid():
+            raise RunLockedError(
+                f'the writer of the run at "{self.path}" belongs to process {self._process}; this is its fork '
+                f"{os.getpid()}, and a run has one writer."
             )
 
 

@@ -1,0 +1,129 @@
+"""`kill -9` at 200 random moments of a recorded training.
+
+Nothing that was acknowledged is lost, nothing is doubled or torn, anybody can read the folder as it lies, and
+the run that was resumed has the bytes of the one that was not killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+import reluscope as rs
+
+SERVER = Path(__file__).with_name("killed_training.py")
+NUM_KILLS = 200
+NUM_STEPS, NUM_SITES = 80, 3
+LONGEST_S = 0.35  # a child that lives this long has opened the run and recorded some ten steps
+
+
+class Server:
+    """The forking process, spoken to in lines of JSON."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert "ready" in self._read()
+
+    def run(self, folder: Path, *, delay: float | None, back: int = 0) -> dict:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"folder": str(folder), "delay": delay, "back": back}) + "\n")
+        self._process.stdin.flush()
+        answer = self._read()
+        assert not answer["error"], answer["error"]
+        assert answer["killed"] or answer["done"]
+        return answer
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+        self._process.stdout.close()
+
+    def _read(self) -> dict:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def server():
+    running = Server()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(server, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+    assert server.run(folder, delay=None)["done"]
+    return folder
+
+
+def assert_whole(folder: Path, acknowledged: set[int]) -> None:
+    """As the folder lies: every acknowledged step is there, none twice, none half, to three readers."""
+    run = rs.open_run(folder)
+    assert acknowledged <= set(run.steps)
+    assert run.steps == list(range(len(run.steps))), "a gap, or a step out of order"
+    assert len(run.layers) == NUM_SITES * len(run.steps)
+    assert not run.layers.duplicated(["step", "site"]).any()
+    assert (
+        not run.layers[["total", "entropy", "parameter_hash", "weighted_jaccard_to_init"]]
+        .isna()
+        .any(axis=None)
+    )
+    assert not run.layers.loc[run.layers["step"] > 0, "appeared"].isna().any()
+    steps = run.scalars["step"].tolist()
+    assert steps == list(range(len(steps)))
+    glob = str(folder / "layers" / "*.parquet")
+    pairs = [(step, index) for step in run.steps for index in range(NUM_SITES)]
+    assert pl.read_parquet(glob).select("step", "site_index").rows() == pairs
+    assert duckdb.sql(f"select step, site_index from '{glob}' order by all").fetchall() == pairs
+    for step in run.steps:
+        assert run.table("all", "1", step=step)[1].sum() == 24
+    if run.steps:
+        assert run.table("init", "3")[2]["step"] == 0
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of every table; `timings` hold the clock and are the one place that may differ."""
+    found = {}
+    for table in ("layers", "scalars", "tables"):
+        found |= {f"{table}/{path.name}": path.read_bytes() for path in sorted((folder / table).iterdir())}
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_two_hundred_times(server, uninterrupted, tmp_path):
+    moments = random.Random(7)
+    expected = contents(uninterrupted)
+    assert len([name for name in expected if name.startswith("layers")]) == 12  # 81 steps, 7 to a part
+    num_kills, num_finished, acknowledged = 0, 0, set()
+    folder = tmp_path / "run-0"
+    while num_kills < NUM_KILLS or num_finished == 0:
+        delay = moments.uniform(0.0, LONGEST_S) if num_kills < NUM_KILLS else None
+        answer = server.run(folder, delay=delay, back=moments.choice([0, 0, 1, 5]))
+        num_kills += answer["killed"]
+        acknowledged.update(answer["acknowledged"])
+        if answer["killed"]:
+            if (folder / "run.json").exists():
+                assert_whole(folder, acknowledged)
+                assert not rs.open_run(folder).is_recording
+            else:
+                assert not acknowledged
+        if answer["done"]:
+            assert_whole(folder, acknowledged)
+            assert rs.open_run(folder).state == "closed"
+            assert contents(folder) == expected
+            num_finished += 1
+            folder, acknowledged = tmp_path / f"run-{num_finished}", set()

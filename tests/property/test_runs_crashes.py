@@ -1,0 +1,338 @@
+"""The run writer as a state machine, with crashes and refusals between any two operations on the disk.
+
+The disk of these tests forgets what was not synced: at a crash, a file that was written and not synced loses its
+end, and a rename or removal whose folder was not synced may or may not have happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import polars as pl
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from reluscope.runs import RunWriter, durable, open_run, parts, scalars
+from reluscope.runs.parts import PartLimits
+
+SITES = ("first", "second")
+NO_FAULT = 10_000
+
+
+class Crash(BaseException):
+    """The machine lost its power."""
+
+
+class FaultyDisk:
+    """Stands in for the operations of `durable`: counts them, fails at one, forgets what was not synced."""
+
+    def __init__(self) -> None:
+        self.countdown = NO_FAULT
+        self.fault: BaseException | None = None
+        self.is_down = False
+        self._unsynced: set[Path] = set()
+        self._pending: list[tuple[Path, bytes | None]] = []  # target and what it held, oldest first
+        self._real = {name: getattr(durable, name) for name in ("_open_new", "_rename", "_unlink", "_mkdir")}
+
+    def install(self) -> None:
+        for name in ("_open_new", "_sync_file", "_rename", "_unlink", "_mkdir", "_sync_folder"):
+            setattr(durable, name, getattr(self, name.removeprefix("_")))
+
+    @contextlib.contextmanager
+    def failing(self, countdown: int, fault: BaseException):
+        self.countdown, self.fault = countdown, fault
+        try:
+            yield
+        finally:
+            self.countdown = NO_FAULT
+
+    def settle(self, lost: list[bool]) -> None:
+        """After a crash: what was not made durable is lost, or not, as `lost` says."""
+        answers = iter([*lost, *[True] * 1000])
+        for path in self._unsynced:
+            if path.exists():
+                content = path.read_bytes()
+                path.write_bytes(content[: len(content) // 2])
+        # A lost operation takes every later one on the same path with it, so: newest first.
+        kept = set()
+        for path, before in reversed(self._pending):
+            if path in kept or not next(answers):
+                kept.add(path)
+            elif before is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_bytes(before)
+        self._unsynced.clear()
+        self._pending.clear()
+        self.is_down = False
+
+    def open_new(self, path: Path):
+        self._step()
+        self._unsynced.add(path)
+        return self._real["_open_new"](path)
+
+    def sync_file(self, stream) -> None:
+        self._step()
+        self._unsynced.discard(Path(stream.name))
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._step()
+        self._pending.append((target, target.read_bytes() if target.exists() else None))
+        if source in self._unsynced:
+            self._unsynced.remove(source)
+            self._unsynced.add(target)
+        self._real["_rename"](source, target)
+
+    def unlink(self, path: Path) -> None:
+        self._step()
+        if path.exists():
+            self._pending.append((path, path.read_bytes()))
+        self._real["_unlink"](path)
+
+    def mkdir(self, folder: Path) -> None:
+        self._step()
+        self._real["_mkdir"](folder)
+
+    def sync_folder(self, folder: Path) -> None:
+        self._step()
+        self._pending = [(path, before) for path, before in self._pending if path.parent != folder]
+
+    def _step(self) -> None:
+        assert not self.is_down, "something went on after the crash"
+        self.countdown -= 1
+        if self.countdown < 0:
+            self.countdown = NO_FAULT
+            self.is_down = isinstance(self.fault, Crash)
+            assert self.fault is not None
+            raise self.fault
+
+
+def rows_of(step: int) -> list[dict]:
+    """Rows that depend on the step only, as those of a training that repeats itself do."""
+    values = np.random.default_rng(step).random(len(SITES))
+    return [
+        {"site": site, "site_index": index, "total": step + index, "entropy": float(value), "exact": True}
+        for index, (site, value) in enumerate(zip(SITES, values, strict=True))
+    ]
+
+
+def tables_of(step: int, kind: str) -> dict:
+    keys = np.arange(step + 1, dtype=np.uint64)[:, None]
+    return {(kind, site): (keys, np.ones(step + 1, np.int64), {"width": 16}) for site in SITES}
+
+
+COUNTDOWNS = st.one_of(st.just(NO_FAULT), st.integers(0, 30))
+LOST = st.lists(st.booleans(), max_size=8)
+
+
+class WriterUnderCrashes(RuleBasedStateMachine):
+    """The model: `committed` are steps whose commit returned; `scalars` what a reader must and may find."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp(prefix="reluscope-"))
+        self.folder = self.home / "run"
+        self.disk = FaultyDisk()
+        self.undo = contextlib.ExitStack()
+        self.writer: RunWriter | None = None
+        self.committed: list[int] = []
+        self.in_doubt: int | None = None  # a step whose commit crashed: whole or absent
+        self.logged: dict[int, float] = {}  # of the writer that is open: what the table holds once flushed
+        self.durable_scalars: dict[int, float] = {}
+        self.possible_scalars: dict[int, set[float]] = {}
+        self.replaced_from = NO_FAULT
+        self.counter = 0
+
+    @initialize(countdown=COUNTDOWNS, lost=LOST)
+    def create(self, countdown, lost):
+        small = functools.partial(PartLimits, max_steps=3)
+        for module, name, value in (
+            (parts, "PartLimits", small),
+            (scalars, "_LIMITS", PartLimits(max_steps=4)),
+        ):
+            self.undo.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
+        for name in ("_open_new", "_sync_file", "_rename", "_unlink", "_mkdir", "_sync_folder"):
+            self.undo.callback(setattr, durable, name, getattr(durable, name))
+        self.disk.install()
+        try:
+            with self.disk.failing(countdown, Crash()):
+                self.writer = RunWriter.create(self.folder, {"model": "m"})
+        except Crash:
+            self.disk.settle(lost)
+            self.writer = RunWriter.create(self.folder, {"model": "m"}, if_exists="resume")
+
+    @precondition(lambda self: self.writer is not None)
+    @rule(
+        ahead=st.integers(1, 3),
+        countdown=COUNTDOWNS,
+        lost=LOST,
+        keep=st.sampled_from(["none", "all", "init"]),
+    )
+    def commit(self, ahead, countdown, lost, keep):
+        step = self.committed[-1] + ahead if self.committed else 0
+        tables = {} if keep == "none" else tables_of(step, keep)
+        try:
+            with self.disk.failing(countdown, Crash()):
+                self.writer.commit(step, rows_of(step), tables=tables, seconds=1.0)
+        except Crash:
+            self.in_doubt = step
+            self.crash(lost)
+        else:
+            self.committed.append(step)
+            self.scalars_are_durable()
+
+    @precondition(lambda self: self.writer is not None)
+    @rule(ahead=st.integers(1, 3), countdown=st.integers(0, 30))
+    def commit_on_a_full_disk(self, ahead, countdown):
+        """A refusal at any operation: nothing of the measurement counts, and the same again succeeds."""
+        step = self.committed[-1] + ahead if self.committed else 0
+        refusal = OSError(errno.ENOSPC, "No space left on device")
+        try:
+            with self.disk.failing(countdown, refusal):
+                self.writer.commit(step, rows_of(step), seconds=1.0)
+        except OSError:
+            assert self.writer.recorded_steps() == self.committed
+            self.writer.commit(step, rows_of(step), seconds=1.0)
+        self.committed.append(step)
+        self.scalars_are_durable()
+
+    @precondition(lambda self: self.writer is not None)
+    @rule(back=st.integers(-2, 6), num=st.integers(1, 6))
+    def add_scalars(self, back, num):
+        """Rows from a step on; sometimes one that was logged before, as after a resume."""
+        first = max(0, max(self.logged, default=-1) + 1 - back)
+        rows = []
+        for step in range(first, first + num):
+            self.counter += 1
+            rows.append({"step": step, "loss": float(self.counter), "batch_indices": [step] * (step % 3)})
+            self.possible_scalars.setdefault(step, set()).add(float(self.counter))
+        self.replaced_from = min(self.replaced_from, first)
+        self.logged = {step: loss for step, loss in self.logged.items() if step < first}
+        self.logged |= {row["step"]: row["loss"] for row in rows}
+        self.writer.add_scalars(rows)
+
+    @precondition(lambda self: self.writer is not None)
+    @rule(countdown=COUNTDOWNS, lost=LOST)
+    def flush(self, countdown, lost):
+        try:
+            with self.disk.failing(countdown, Crash()):
+                self.writer.flush()
+        except Crash:
+            self.crash(lost)
+        else:
+            self.scalars_are_durable()
+
+    @precondition(lambda self: self.writer is not None)
+    @rule()
+    def close_and_resume(self):
+        self.writer.close()
+        self.scalars_are_durable()
+        assert open_run(self.folder).state == "closed"
+        self.writer = RunWriter.resume(self.folder)
+
+    @precondition(lambda self: self.writer is not None)
+    @rule(lost=LOST, countdowns=st.lists(st.integers(0, 12), max_size=2))
+    def power_cut(self, lost, countdowns):
+        """At rest, or while the run is being opened again."""
+        self.crash(lost, countdowns)
+
+    def crash(self, lost, countdowns=()):
+        self.disk.settle(lost)
+        self.writer._lock.release(closed=False)  # what the system does for a dead process
+        self.writer = None
+        assert open_run(self.folder).state == "interrupted"
+        for countdown in countdowns:
+            try:
+                with self.disk.failing(countdown, Crash()):
+                    writer = RunWriter.resume(self.folder)
+                writer.close(complete=False)
+            except Crash:
+                self.disk.settle(lost)
+        self.writer = RunWriter.resume(self.folder)
+        found = self.writer.recorded_steps()
+        if self.in_doubt is not None and found[-1:] == [self.in_doubt]:
+            self.committed.append(self.in_doubt)
+        self.in_doubt = None
+        stored = self.stored_scalars()
+        # Everything durable is there, up to where something newer was about to replace it.
+        must = {step: loss for step, loss in self.durable_scalars.items() if step < self.replaced_from}
+        assert must.items() <= stored.items()
+        self.logged = self.durable_scalars = stored
+        self.replaced_from = NO_FAULT
+
+    def scalars_are_durable(self):
+        self.durable_scalars = dict(self.logged)
+        self.replaced_from = NO_FAULT
+        assert self.stored_scalars() == self.logged
+
+    def stored_scalars(self) -> dict[int, float]:
+        frame = open_run(self.folder).scalars
+        steps = frame["step"].tolist()
+        assert steps == sorted(set(steps)), "a step stands twice, or out of order"
+        found = dict(zip(steps, frame["loss"].tolist() if len(frame) else [], strict=True))
+        assert all(loss in self.possible_scalars[step] for step, loss in found.items())
+        return found
+
+    @invariant()
+    def every_committed_measurement_is_there_once_and_whole(self):
+        if self.writer is None:
+            return
+        run = open_run(self.folder)
+        assert run.steps == self.committed
+        expected = [{**row, "step": step} for step in self.committed for row in rows_of(step)]
+        if expected:
+            assert run.layers[["step", *rows_of(0)[0]]].to_dict("records") == [
+                {"step": row["step"], **row} for row in expected
+            ]
+            assert run.layers["seconds"].eq(1.0).all()
+        other = pl.read_parquet(self.folder / "layers" / "*.parquet")
+        assert other.select("step", "site", "entropy").rows() == [
+            (row["step"], row["site"], row["entropy"]) for row in expected
+        ]
+
+    @invariant()
+    def only_tables_of_committed_steps_are_there(self):
+        if self.writer is not None:
+            steps = {step for _, step, _ in parts_of_tables(self.folder)}
+            assert steps <= set(self.committed)
+
+    def teardown(self):
+        try:
+            if self.writer is not None:
+                self.writer.close()
+                self.assert_same_bytes_as_uninterrupted()
+        finally:
+            self.undo.close()
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def assert_same_bytes_as_uninterrupted(self):
+        with RunWriter.create(self.home / "other", {"model": "m"}) as other:
+            for step in self.committed:
+                other.commit(step, rows_of(step), seconds=1.0)
+            other.add_scalars(
+                [{"step": s, "loss": loss, "batch_indices": [s] * (s % 3)} for s, loss in self.logged.items()]
+            )
+        for table in ("layers", "scalars"):
+            assert contents(self.folder / table) == contents(self.home / "other" / table)
+
+
+def parts_of_tables(folder: Path):
+    from reluscope.runs.tables import read_tables_info
+
+    return read_tables_info(folder / "tables")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+WriterUnderCrashes.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestWriterUnderCrashes = WriterUnderCrashes.TestCase
