@@ -144,6 +144,7 @@ def _guarded(
         quiet.ambient_modes,
         parameters.keep,
         lambda: kept_attributes(plain),
+        lambda: quiet.kept_script_buffers(inventory.scripted.values()),
         lambda: quiet.silent_hooks(plain),
         quiet.silent_global_hooks,
         lambda: quiet.framed_forwards(_forwards(inventory, watcher.stack)),

@@ -16,7 +16,7 @@ from torch.autograd import _unsafe_preserve_version_counter
 
 from reluscope.errors import MeasurementError
 
-__all__ = ["ParameterKeeper"]
+__all__ = ["ParameterKeeper", "writes_in_place"]
 
 _SET_DATA = torch.Tensor.data.__set__  # pyright: ignore
 _SET_GRAD = torch.Tensor.grad.__set__  # pyright: ignore
@@ -36,17 +36,13 @@ class ParameterKeeper:
             grad = parameter.grad
             self._before[name] = (_version(parameter), grad, None if grad is None else _version(grad))
 
-    def handler(self, function: Any) -> Callable[..., Any] | None:
-        """How a call of `function` is to be run: None for one that writes to nothing it is given."""
-        return self._write if _writes(function) else None
-
-    def _write(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        targets = [args[0] if args else kwargs.get("self"), kwargs.get("out")]
+    def about_to_write(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Set the parameters aside that a call is about to write to, in its first argument or in `out`."""
+        targets = [args[0] if args else kwargs.get("input"), kwargs.get("out")]
         for target in targets:
             for one in target if isinstance(target, (tuple, list)) else (target,):
                 if isinstance(one, torch.Tensor):
                     self._set_aside(one, moves=function == _SET_DATA)
-        return function(*args, **kwargs)
 
     def _set_aside(self, target: torch.Tensor, *, moves: bool) -> None:
         storage = _storage(target)
@@ -90,10 +86,8 @@ class ParameterKeeper:
             raise MeasurementError(
                 f'the forward pass changed the parameter "{changed[0]}"'
                 f"{f' and {len(changed) - 1} more' if len(changed) > 1 else ''} or its gradient in a way "
-                f"that cannot "
-                "be undone (from a custom operator or a backward pass of its own). Training has been "
-                "disturbed by this "
-                "measurement. Do it only `if self.training`."
+                "that cannot be undone (from a custom operator or a backward pass of its own). Training has "
+                "been disturbed by this measurement. Do it only `if self.training`."
             )
 
     def _same(self, name: str, parameter: torch.nn.Parameter) -> bool:
@@ -103,8 +97,8 @@ class ParameterKeeper:
         return _version(parameter) == version and (grad is None or _version(grad) == grad_version)
 
 
-def _writes(function: Any) -> bool:
-    """In-place functions end in one underscore, and a few have names of their own."""
+def writes_in_place(function: Any) -> bool:
+    """Whether a function writes to its first argument: its name ends in one underscore, or is a known one."""
     name = getattr(function, "__name__", "")
     if name in ("__set__", "__setitem__"):
         return function not in (_SET_GRAD,)

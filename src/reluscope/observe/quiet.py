@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd import _unsafe_preserve_version_counter
 from torch.nn.modules import module as module_internals
 
 from reluscope.observe.hooks import LOCAL_HOOKS, computing_hooks
@@ -27,6 +28,7 @@ __all__ = [
     "eval_mode",
     "fast_paths_off",
     "framed_forwards",
+    "kept_script_buffers",
     "parametrization_cache",
     "quiet_checkpoints",
     "random_streams",
@@ -85,6 +87,21 @@ def _set_training(module: nn.Module, training: bool) -> None:
         module.training = training  # lives in C++
     elif module.__dict__.get("training") is not training:
         module.__dict__["training"] = training
+
+
+@contextmanager
+def kept_script_buffers(scripted: Iterable[nn.Module]) -> Iterator[None]:
+    """Values and version counters of the buffers of scripted modules, which cannot be exchanged."""
+    buffers = [buffer for module in scripted for buffer in module.buffers()]
+    before = [(_unsafe_preserve_version_counter(buffer), buffer, buffer.clone()) for buffer in buffers]
+    versions = [buffer._version for buffer in buffers]
+    try:
+        yield
+    finally:
+        for (counter, buffer, values), version in zip(before, versions, strict=True):
+            if buffer._version != version:
+                with counter:
+                    buffer.copy_(values)
 
 
 @contextmanager

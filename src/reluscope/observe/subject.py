@@ -53,7 +53,8 @@ class Inventory:
     @property
     def everything(self) -> list[nn.Module]:
         """All modules whose state must be kept, wrappers included, each once."""
-        return [*self.modules.values(), *(wrapper for wrapper, _ in self.wrappers), *self.scripted.values()]
+        scripted = (module for root in self.scripted.values() for module in root.modules())
+        return [*self.modules.values(), *(wrapper for wrapper, _ in self.wrappers), *scripted]
 
     @property
     def device(self) -> torch.device | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,17 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from reluscope.observe.activations import ActivationCall, activation_table, is_activation_module
+from reluscope.observe.activations import (
+    ActivationCall,
+    Recogniser,
+    activation_table,
+    is_activation_module,
+)
 from reluscope.observe.axes import AxisTags
 from reluscope.observe.masks import MaskTracker
 from reluscope.observe.mode import ObservationMode
 from reluscope.observe.names import Namer
-from reluscope.observe.parameters import ParameterKeeper
+from reluscope.observe.parameters import ParameterKeeper, writes_in_place
 from reluscope.observe.sites import Site, SiteBatch, Unobserved, check_same_sites, describe_site, matches
 
 __all__ = ["BatchInfo", "Frame", "Watcher"]
@@ -119,7 +125,9 @@ class Watcher(TorchFunctionMode):
         try:
             handler = self._handlers[func]
         except KeyError:
-            handler = self._handlers[func] = self._parameters.handler(func)
+            handler = self._handlers[func] = self._write if writes_in_place(func) else None
+        if "out" in kwargs:
+            self._parameters.about_to_write(func, args, kwargs)
         if not self._first:
             return func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
         result = func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
@@ -131,18 +139,23 @@ class Watcher(TorchFunctionMode):
     def _make_handlers(self) -> dict[Any, Callable[..., Any] | None]:
         handlers: dict[Any, Callable[..., Any] | None] = {}
         for function, recognise in activation_table().items():
-
-            def handle(func: Any, args: Any, kwargs: Any, recognise: Any = recognise) -> Any:
-                call = recognise(args, kwargs)
-                if call is not None:
-                    self._activation(call)
-                return func(*args, **kwargs)
-
-            handlers[function] = handle
+            handlers[function] = functools.partial(self._recognised, recognise, writes_in_place(function))
         if self._mode.batch_norm == "batch":
             handlers[functional.batch_norm] = self._batch_norm
             handlers[torch.batch_norm] = self._raw_batch_norm
         return handlers
+
+    def _write(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._parameters.about_to_write(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _recognised(
+        self, recognise: Recogniser, writes: bool, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        call = recognise(args, kwargs)
+        if call is not None:
+            self._activation(call)
+        return self._write(func, args, kwargs) if writes else func(*args, **kwargs)
 
     def _activation(self, call: ActivationCall) -> None:
         frame = self.stack[-1]
