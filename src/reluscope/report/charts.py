@@ -16,10 +16,10 @@ import plotly.graph_objects as go
 
 from reluscope.measures.spec import Measure
 from reluscope.report.scales import Scale, nice_ticks
-from reluscope.report.text import shorten, shown_ticks, step_ticks
+from reluscope.report.text import shown_ticks, site_labels, step_ticks
 from reluscope.report.view import RunView
 
-__all__ = ["SCALARS", "curves", "heatmap", "line_style", "logged", "matrix", "training"]
+__all__ = ["SCALARS", "curves", "heatmap", "line_style", "logged", "matrix", "running_mean", "training"]
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; dashes besides, for print.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
@@ -40,6 +40,7 @@ SCALARS = {
 def heatmap(view: RunView, measure: Measure, scale: Scale, *, height: int) -> dict[str, Any]:
     """Sites (rows, the input at the bottom) over measurements (columns, evenly spaced)."""
     steps = [f"{step:,}" for step in view.steps]
+    labels = site_labels(view.sites)
     columns, rows = step_ticks(view.steps.tolist()), shown_ticks(len(view.sites), 26)
     figure = go.Figure(
         go.Heatmap(
@@ -62,7 +63,7 @@ def heatmap(view: RunView, measure: Measure, scale: Scale, *, height: int) -> di
     )
     figure.update_yaxes(
         tickvals=rows,
-        ticktext=_escaped([shorten(view.sites[index]) for index in rows]),
+        ticktext=_escaped([labels[index] for index in rows]),
         range=[-0.5, len(view.sites) - 0.5],
         showgrid=False,
         zeroline=False,
@@ -84,13 +85,13 @@ def curves(views: Sequence[RunView], measure: Measure, scale: Scale, *, height: 
     longest = max(views, key=lambda view: len(view.sites))
     same = all(view.sites == longest.sites[: len(view.sites)] for view in views)
     shown = shown_ticks(len(longest.sites), 20)
-    labels = [shorten(longest.sites[index], 14) if same else str(index) for index in shown]
+    named = site_labels(longest.sites, 14) if same else [str(index) for index in range(len(longest.sites))]
     margin = (scale.high - scale.low) * 0.05
     figure.update_layout(_layout(height), showlegend=len(views) > 1)
     figure.update_xaxes(
         title={"text": "site, from input to output", "standoff": 6},
         tickvals=shown,
-        ticktext=_escaped(labels),
+        ticktext=_escaped([named[index] for index in shown]),
         tickangle=-60 if same else 0,
         range=[-0.5, len(longest.sites) - 0.5],
     )
@@ -120,7 +121,7 @@ def training(views: Sequence[RunView], column: str, *, height: int) -> dict[str,
                 x=_rounded(step), y=_rounded(value), mode="lines", line={**line, "width": 1, "dash": "solid"},
                 opacity=0.3, showlegend=False, hoverinfo="skip",
             )  # fmt: skip
-        mean = _running_mean(value) if noisy else value
+        mean = running_mean(value) if noisy else value
         mode = "lines" if step.size > 30 else "lines+markers"
         figure.add_scatter(
             x=_rounded(step), y=_rounded(mean), mode=mode, name=name, line=line, hovertemplate=hover
@@ -188,7 +189,7 @@ def logged(view: RunView, column: str) -> tuple[npt.NDArray[np.float64], npt.NDA
     return step, value
 
 
-def _running_mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def running_mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Mean over a centred window of about a thirtieth of the curve, shorter at its ends."""
     half = max(values.size // 60, 1)
     sums = np.concatenate([[0.0], np.cumsum(values)])

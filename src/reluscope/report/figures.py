@@ -187,7 +187,8 @@ def _heatmap(ax: Axes, view: RunView, measure: Measure, scale: Scale | None) -> 
     )
     columns, rows = text.step_ticks(view.steps.tolist(), 6), text.shown_ticks(len(view.sites), 10)
     ax.set_xticks(columns, [f"{view.steps[index]:,}" for index in columns])
-    ax.set_yticks(rows, [_plain(text.shorten(view.sites[index])) for index in rows])
+    labels = text.site_labels(view.sites)
+    ax.set_yticks(rows, [_plain(labels[index]) for index in rows])
     _quiet(ax, grid=False)
 
 
@@ -208,7 +209,7 @@ def _row_furniture(figure: Figure, row: Sequence[Axes], measure: Measure, scale:
 
 
 def _lines(ax: Axes, view: RunView, positions: np.ndarray, indices: Sequence[int]) -> None:
-    colors = LinearSegmentedColormap.from_list("time", ["#00224e", "#7d7c78", "#d9b93c"])
+    colors = LinearSegmentedColormap.from_list("time", ["#0d0887", "#9c179e", "#ed7953", "#f0c300"])
     for order, index in enumerate(indices):
         color = colors(order / max(len(indices) - 1, 1))
         ax.plot(
@@ -233,8 +234,9 @@ def _indices(view: RunView, steps: Sequence[int] | None) -> list[int]:
 
 def _site_axis(ax: Axes, view: RunView) -> None:
     shown = text.shown_ticks(len(view.sites), 20)
-    labels = [_plain(text.shorten(view.sites[index], 14)) for index in shown]
-    ax.set_xticks(shown, labels, rotation=60, ha="right", rotation_mode="anchor")
+    labels = text.site_labels(view.sites, 14)
+    named = [_plain(labels[index]) for index in shown]
+    ax.set_xticks(shown, named, rotation=60, ha="right", rotation_mode="anchor")
     ax.set_xlabel("site, from input to output")
 
 

@@ -15,8 +15,7 @@ from reluscope.report.text import bounds, unit
 __all__ = ["measures_page"]
 
 _HEAD = """\
-<!-- Written by `python -m reluscope.report.measures_page docs/measures.md`. Edit
-src/reluscope/measures/spec*.py. -->
+<!-- Written by `python -m reluscope.report.measures_page docs/measures.md` from measures/spec*.py. -->
 
 # What each number means
 
@@ -27,8 +26,8 @@ entry.
 Notation: a site of `d` bits (`units` x `K` kinks per unit; d = units for ReLU) was evaluated `N` times on the
 probe, once for each sample and position. Pattern `i` occurred `c_i` times, so `sum c_i = N`. `L` is the class
 of the sample, `C` the number of classes present, `N_c` the evaluations of class `c`. With several kinks per
-unit the bits of one unit are nested, so `2^d` in a bound stands for `(K + 1)^units`, and `d` for `units
-log2(K + 1)`.
+unit the bits of one unit are nested, so `2^d` in a bound stands for `(K + 1)^units`, and `d` for
+`units log2(K + 1)`.
 
 **Read coverage first.** Below 0.5, most patterns were seen once: then entropy and information describe the
 size of the probe rather than the layer, and similarities are near 0 by construction. Where nothing was
@@ -52,8 +51,7 @@ def measures_page() -> str:
 def _overview() -> str:
     head = "| column | symbol | unit | bounds | larger means |\n|---|---|---|---|---|"
     rows = [
-        f"| [`{m.name}`](#{_anchor(m)}) | {_cell(m.symbol)} | {unit(m)} | {_cell(bounds(m))} | {m.direction} "
-        "|"
+        _row(f"[`{m.name}`](#{_anchor(m)})", _cell(m.symbol), unit(m), _cell(bounds(m)), m.direction)
         for m in LAYER_MEASURES.values()
     ]
     return "\n".join([head, *rows]) + "\n"
@@ -84,6 +82,11 @@ def _anchor(measure: Measure) -> str:
 def _cell(text: str) -> str:
     """Text that Markdown leaves as it is: formulas hold *, _ and |."""
     return f"`{text}`" if any(c in text for c in "*_^|<>()") else text
+
+
+def _row(*cells: str) -> str:
+    """A row of a Markdown table, where a bar ends a cell even inside of code."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 if __name__ == "__main__":

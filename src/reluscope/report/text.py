@@ -19,6 +19,7 @@ __all__ = [
     "nothing_to_draw",
     "shorten",
     "shown_ticks",
+    "site_labels",
     "step_ticks",
     "unit",
 ]
@@ -42,6 +43,31 @@ def shorten(name: str, limit: int = 18) -> str:
         return name
     tail = limit // 2
     return f"{name[: limit - 1 - tail]}…{name[-tail:]}"
+
+
+def site_labels(names: Sequence[str], limit: int = 18) -> list[str]:
+    """Names of sites for an axis: what all long names share at either end goes first, then their middle.
+
+    >>> site_labels(["net.encoder.0.mlp.activation", "net.encoder.1.mlp.activation"])
+    ['….0.…', '….1.…']
+    """
+    if len(names) < 2 or all(len(name) <= limit for name in names):
+        return [shorten(name, limit) for name in names]
+    parts = [name.split(".") for name in names]
+    least = min(map(len, parts)) - 1  # something of each name stays
+    first = _shared(parts, least)
+    last = _shared([part[::-1] for part in parts], least - first)
+    kept = [".".join(part[first : len(part) - last]) for part in parts]
+    before, after = "…." if first else "", ".…" if last else ""
+    return [shorten(f"{before}{name}{after}", limit) for name in kept]
+
+
+def _shared(parts: Sequence[Sequence[str]], most: int) -> int:
+    """How many components all begin with, at most `most`."""
+    count = 0
+    while count < most and len({part[count] for part in parts}) == 1:
+        count += 1
+    return count
 
 
 def shown_ticks(count: int, limit: int) -> list[int]:

@@ -42,8 +42,8 @@ def write_report(runs: Runs, output: str | os.PathLike[str]) -> Path:
     suffix = output.suffix.lower()
     if suffix != ".html" and suffix not in _FIGURES:
         raise ExportError(
-            f'a report was asked for as "{output.name}", with the suffix "{suffix}"; known are .html (a page) and '
-            f"{', '.join(_FIGURES)} (a figure). Name the file report.html, for example."
+            f'a report was asked for as "{output.name}", with the suffix "{suffix}"; known are .html (a '
+            f"page) and {', '.join(_FIGURES)} (a figure). Name the file report.html, for example."
         )
     if output.is_dir():
         raise ExportError(f'a report was asked for as "{output}", which is a folder; name a file in it.')
