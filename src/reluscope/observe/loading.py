@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
@@ -64,19 +65,26 @@ def _borrowed(generator: torch.Generator) -> Iterator[None]:
 
 def _batches(loader: DataLoader[Any]) -> Iterator[Any]:
     dataset, collate = loader.dataset, loader.collate_fn
-    if isinstance(dataset, IterableDataset):
-        if loader.batch_size is None:
-            yield from (collate(item) for item in dataset)
-            return
-        for items in _chunks(dataset, loader.batch_size):
+    if loader.batch_size is None and loader.batch_sampler is None:
+        sampled = dataset if isinstance(dataset, IterableDataset) else (dataset[i] for i in loader.sampler)
+        yield from _unbatched(collate(item) for item in sampled)
+    elif isinstance(dataset, IterableDataset):
+        for items in _chunks(dataset, loader.batch_size or 1):
             if len(items) == loader.batch_size or not loader.drop_last:
                 yield _collated(items, collate)
-    elif loader.batch_sampler is not None:
-        for indices in loader.batch_sampler:
+    else:
+        for indices in loader.batch_sampler or ():
             yield _collated(_fetch(dataset, list(indices)), collate)
-    else:  # batch_size=None: the dataset yields batches itself
-        for index in loader.sampler:
-            yield collate(dataset[index])
+
+
+def _unbatched(items: Iterable[Any]) -> Iterator[Any]:
+    """With batch_size=None a dataset yields batches of its own, or single samples, which their label tells."""
+    for chunk in _chunks(items, _READ_AT_ONCE):
+        label = _split(chunk[0])[1]
+        if label is not None and np.ndim(label) == 0:
+            yield _collated(chunk, default_collate)
+        else:
+            yield from chunk
 
 
 def _fetch(dataset: Any, indices: list[int]) -> list[Any]:
