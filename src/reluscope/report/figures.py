@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from reluscope.errors import ExportError, closest
 from reluscope.measures.spec import LAYER_MEASURES, Measure
 from reluscope.report import text
-from reluscope.report.charts import SCALARS, line_style, logged
+from reluscope.report.charts import SCALARS, line_style, logged, running_mean
 from reluscope.report.scales import Scale, fit_scale
 from reluscope.report.view import Runs, RunView, views_of
 
@@ -108,8 +108,9 @@ def curves(runs: Runs, measure: str, steps: Sequence[int] | None = None) -> Figu
 
 
 def training(runs: Runs) -> Figure:
-    """Loss, accuracy and learning rate against the step, as far as any run logged them, all runs in each
-    panel.
+    """Loss, accuracy and learning rate against the step, as far as any run logged them.
+
+    All runs stand in each panel. Long curves: thin as logged, thick their running mean.
 
     Raises:
         ExportError: no run logged any of them.
@@ -130,10 +131,7 @@ def training(runs: Runs) -> Figure:
         figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True
     ):
         for index, (view, (step, value)) in enumerate(zip(views, series, strict=True)):
-            line = line_style(index)
-            ax.plot(
-                step, value, lw=1.2, color=line["color"], ls=_DASHES[line["dash"]], label=_plain(view.name)
-            )
+            _logged_line(ax, view, step, value, line=line_style(index), noisy=column != "lr")
         ax.set_title(SCALARS[column][0], fontsize=9)
         ax.set_xlabel("step")
         _quiet(ax)
@@ -217,6 +215,16 @@ def _lines(ax: Axes, view: RunView, positions: np.ndarray, indices: Sequence[int
         )
     ax.legend(frameon=False, fontsize=_SMALL)
     _quiet(ax)
+
+
+def _logged_line(
+    ax: Axes, view: RunView, step: np.ndarray, value: np.ndarray, *, line: dict[str, Any], noisy: bool
+) -> None:
+    """One run's scalar; a long noisy one as logged in the background, its running mean in front."""
+    if noisy and value.size > 30:
+        ax.plot(step, value, lw=0.5, color=line["color"], alpha=0.3)
+        value = running_mean(value)
+    ax.plot(step, value, lw=1.3, color=line["color"], ls=_DASHES[line["dash"]], label=_plain(view.name))
 
 
 def _indices(view: RunView, steps: Sequence[int] | None) -> list[int]:
