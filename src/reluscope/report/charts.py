@@ -94,6 +94,7 @@ def curves(views: Sequence[RunView], measure: Measure, scale: Scale, *, height: 
         ticktext=_escaped([named[index] for index in shown]),
         tickangle=-60 if same else 0,
         range=[-0.5, len(longest.sites) - 0.5],
+        zeroline=False,
     )
     figure.update_yaxes(
         tickvals=[position for position, _ in scale.ticks],
@@ -130,7 +131,12 @@ def training(views: Sequence[RunView], column: str, *, height: int) -> dict[str,
     if not steps.size:
         return None
     figure.update_layout(_layout(height), showlegend=len(views) > 1)
-    figure.update_xaxes(title={"text": "step", "standoff": 6}, nticks=6, tickformat=",")
+    figure.update_xaxes(
+        title={"text": "step", "standoff": 6},
+        tickvals=nice_ticks(0.0, float(steps.max())),
+        tickformat=",",
+        range=[0.0, float(steps.max()) or 1.0],
+    )
     if column != "accuracy" and values.min() > 0 and values.max() / values.min() > 50:
         low, high = np.log10(values.min()), np.log10(values.max())
         figure.update_yaxes(type="log", dtick=1 if high - low > 1.5 else "D2")
