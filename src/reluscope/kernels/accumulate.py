@@ -1,12 +1,14 @@
 """The state of a count that grows batch by batch, in Numba: a sorted table and the raw keys not yet in it.
 
-Raw keys (8 bytes for a one-word row) wait until there are as many as the table has rows, then all are sorted and
-united with the table. So each key is merged a constant number of times on average, and where all keys are distinct
-the state never takes twice the memory of the finished table.
+Raw keys (8 bytes for a one-word row) wait until there are as many as the table has rows, or three times as many while
+most turn out to be new; then all are sorted and united with the table (16 bytes a row). So each key is merged a
+constant number of times on average, and where all keys are distinct the state never takes twice the memory of the
+finished table: at worst 16 P + 8 x 3 P + 16 x 4 P bytes for a table of 16 x 4 P.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -21,6 +23,7 @@ from reluscope.kernels.cpu import (
     pack_range,
     threads_for,
 )
+from reluscope.kernels.hot import MIN_HIT_RATE, HotKeys
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.values import Values
 
@@ -29,9 +32,12 @@ __all__ = ["SortedAccumulator"]
 # Evaluations taken in between two looks at how many keys wait.
 SEGMENT = 1 << 17
 # Fewer raw keys than this are not worth a compaction.
-MIN_RAW = 1 << 16
+MIN_RAW = 1 << 15
 # Rows are indexed by 32 bits while they are sorted.
 MAX_RAW = 1 << 31
+
+# Writes evaluations start..stop to rows uint64 (stop - start, C); returns the number of NaN.
+MakeRows = Callable[[int, int, np.ndarray], int]
 
 
 @njit(nogil=True, cache=True)
@@ -70,41 +76,43 @@ class SortedAccumulator:
         self._plan = plan
         self._keys = np.empty((0, plan.num_columns), np.uint64)
         self._counts = np.empty(0, np.int64)
+        self._is_shared = False  # whether the table was given out, so that it must not change
         self._chunks: list[np.ndarray] = []
         self._num_raw = 0
+        self._num_evaluations = 0
+        self._patience = 1  # compact when this many raw keys wait per row of the table
+        self._hot: HotKeys | None = None
 
     @property
     def nbytes(self) -> int:
-        return self._keys.nbytes + self._counts.nbytes + sum(chunk.nbytes for chunk in self._chunks)
+        raw = sum(chunk.nbytes for chunk in self._chunks)
+        return self._keys.nbytes + self._counts.nbytes + raw + (self._hot.nbytes if self._hot else 0)
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
-        num_nan = 0
-        for start in range(0, values.num_evaluations, SEGMENT):
-            num_nan += self._add_segment(values, groups, start, min(start + SEGMENT, values.num_evaluations))
-        return num_nan
+
+        def make(start: int, stop: int, rows: np.ndarray) -> int:
+            return make_rows(self._plan, values, groups, start, stop, rows)
+
+        return self._add_all(make, values.num_evaluations, values.num_units)
 
     def add_words(self, words: np.ndarray) -> None:
         """Count patterns that are packed already, uint64 (E, W), without groups."""
-        for start in range(0, len(words), SEGMENT):
-            stop = min(start + SEGMENT, len(words))
+
+        def make(start: int, stop: int, rows: np.ndarray) -> int:
             if self._plan.is_fingerprint:
-                rows = np.empty((stop - start, 2), np.uint64)
-                ranges = pool.split(stop - start, threads_for(words[start:stop].size, BLOCK_WORDS))
-                hash_keys = self._plan.hash_keys
-                pool.run(
-                    [
-                        partial(fingerprint_into, words[start + a : start + b], hash_keys, rows[a:b])
-                        for a, b in ranges
-                    ]
-                )
+                fingerprint_into(words[start:stop], self._plan.hash_keys, rows)
             else:
-                rows = words[start:stop].copy()
-            self._append(rows)
+                rows[...] = words[start:stop]
+            return 0
+
+        # Copying a word takes about as long as packing sixteen values.
+        self._add_all(make, len(words), 16 * words.shape[1])
 
     def finish(self) -> Finished:
         """The finished tables; more may be added afterwards."""
         self._compact()
+        self._is_shared = True
         plan = self._plan
         if plan.num_groups == 0:
             return Finished(keys=self._keys, counts=self._counts)
@@ -118,48 +126,88 @@ class SortedAccumulator:
             keys=keys, counts=counts, joint_pattern=patterns, joint_group=groups, joint_counts=self._counts
         )
 
-    def _add_segment(self, values: Values, groups: np.ndarray | None, start: int, stop: int) -> int:
-        rows = np.empty((stop - start, self._plan.num_columns), np.uint64)
-        num_values = (stop - start) * values.num_units
-        ranges = pool.split(stop - start, threads_for(num_values, MIN_VALUES_PER_THREAD))
-        num_nan = sum(
-            pool.run(
-                [partial(self._make_rows, values, groups, start + a, start + b, rows[a:b]) for a, b in ranges]
-            )
-        )
-        self._append(rows)
-        return num_nan
-
-    def _make_rows(
-        self, values: Values, groups: np.ndarray | None, start: int, stop: int, rows: np.ndarray
-    ) -> int:
-        """Pack, hash and add groups, block by block in this thread's cache."""
-        plan = self._plan
-        if groups is None and not plan.is_fingerprint:
-            return pack_range(values, start, stop, rows)
-        block = max(1, BLOCK_WORDS // plan.num_words)
-        scratch = pool.scratch("words", block * plan.num_words, np.uint64).reshape(block, plan.num_words)
-        positions = max(1, values.num_evaluations // max(1, values.num_samples))
+    def _add_all(self, make: MakeRows, num_evaluations: int, work: int) -> int:
+        """Count all rows that `make` writes, segment by segment; `work` is the values it reads for one."""
         num_nan = 0
-        for first in range(start, stop, block):
-            last = min(first + block, stop)
-            words, target = scratch[: last - first], rows[first - start : last - start]
-            num_nan += pack_range(values, first, last, words)
-            if plan.is_fingerprint:
-                hashed = target if groups is None else np.empty((last - first, 2), np.uint64)
-                fingerprint_into(words, plan.hash_keys, hashed)
-                words = hashed
-            if groups is not None:
-                _add_groups(words, first, positions, groups, plan.group_bits, plan.group_column, target)
+        for first in range(0, num_evaluations, SEGMENT):
+            last = min(first + SEGMENT, num_evaluations)
+            threads = threads_for((last - first) * work, MIN_VALUES_PER_THREAD)
+            ranges = [(first + a, first + b) for a, b in pool.split(last - first, threads)]
+            if self._hot and self._hot.is_useful:
+                num_nan += self._add_sifted(self._hot, make, ranges)
+            else:
+                rows = np.empty((last - first, self._plan.num_columns), np.uint64)
+                num_nan += sum(pool.run([partial(make, a, b, rows[a - first : b - first]) for a, b in ranges]))
+                self._chunks.append(rows)
+                self._num_raw += len(rows)
+            self._num_evaluations += last - first
+            if self._num_raw >= min(max(MIN_RAW, self._patience * len(self._keys)), MAX_RAW):
+                self._compact()
         return num_nan
 
-    def _append(self, rows: np.ndarray) -> None:
-        self._chunks.append(rows)
-        self._num_raw += len(rows)
-        if self._num_raw >= min(max(MIN_RAW, len(self._keys)), MAX_RAW):
-            self._compact()
+    def _add_sifted(self, hot: HotKeys, make: MakeRows, ranges: list[tuple[int, int]]) -> int:
+        """Count frequent keys at once, keep the others for later."""
+
+        def task(start: int, stop: int) -> tuple[int, np.ndarray, np.ndarray]:
+            rows = pool.scratch("rows", stop - start, np.uint64)
+            num_nan = make(start, stop, rows.reshape(-1, 1))
+            kept, hits = hot.sift(rows)
+            return num_nan, rows[:kept].reshape(-1, 1).copy(), hits
+
+        num_nan, num_kept = 0, 0
+        for nan, kept, hits in pool.run([partial(task, *edges) for edges in ranges]):
+            num_nan += nan
+            num_kept += len(kept)
+            self._chunks.append(kept)
+            hot.collect(hits)
+        self._num_raw += num_kept
+        if num_kept > (1 - MIN_HIT_RATE) * (ranges[-1][1] - ranges[0][0]):
+            hot.is_useful = False  # until the next compaction chooses anew
+        return num_nan
 
     def _compact(self) -> None:
-        if self._num_raw:
-            self._keys, self._counts = compact(self._chunks, self._keys, self._counts, self._plan.row_bits)
-            self._num_raw = 0
+        """Bring everything counted into the table."""
+        if self._hot and self._hot.has_hits:
+            if self._is_shared:
+                self._counts = self._counts.copy()
+                self._is_shared = False
+            self._hot.flush(self._counts)
+        if self._num_raw == 0:
+            return
+        before = len(self._keys)
+        self._keys, self._counts = compact(self._chunks, self._keys, self._counts, self._plan.row_bits)
+        self._patience = 3 if 2 * (len(self._keys) - before) > self._num_raw else 1
+        self._num_raw = 0
+        self._is_shared = False
+        is_distinct = len(self._keys) > (1 - MIN_HIT_RATE) * self._num_evaluations
+        if self._hot:
+            self._hot.is_useful = False
+        if self._plan.num_columns == 1 and not is_distinct:
+            self._hot = self._hot or HotKeys()
+            self._hot.fill(self._keys.reshape(-1), self._counts, self._num_evaluations)
+
+
+def make_rows(
+    plan: KeyPlan, values: Values, groups: np.ndarray | None, start: int, stop: int, rows: np.ndarray
+) -> int:
+    """Pack, hash and add groups, block by block in this thread's cache; returns the number of NaN.
+
+    Writes evaluations start..stop to rows uint64 (stop - start, C).
+    """
+    if groups is None and not plan.is_fingerprint:
+        return pack_range(values, start, stop, rows)
+    block = max(1, BLOCK_WORDS // plan.num_words)
+    scratch = pool.scratch("words", block * plan.num_words, np.uint64).reshape(block, plan.num_words)
+    positions = max(1, values.num_evaluations // max(1, values.num_samples))
+    num_nan = 0
+    for first in range(start, stop, block):
+        last = min(first + block, stop)
+        words, target = scratch[: last - first], rows[first - start : last - start]
+        num_nan += pack_range(values, first, last, words)
+        if plan.is_fingerprint:
+            hashed = target if groups is None else np.empty((last - first, 2), np.uint64)
+            fingerprint_into(words, plan.hash_keys, hashed)
+            words = hashed
+        if groups is not None:
+            _add_groups(words, first, positions, groups, plan.group_bits, plan.group_column, target)
+    return num_nan

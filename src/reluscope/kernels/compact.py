@@ -1,7 +1,7 @@
 """From raw keys to a sorted table, on all threads: partition by key, sort each part, unite it with the table.
 
-Axes: R raw keys, C columns, P patterns. Parts are cut at sampled keys, hold about 2^17 keys so that sorting one stays
-in cache, and are independent until their results are laid end to end.
+Axes: R raw keys, C columns, P patterns. Parts are ranges of the leading 11 bits, hold about 2^17 keys so that
+sorting one stays in cache, and are independent until their results are laid end to end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ __all__ = ["compact"]
 
 PART_KEYS = 1 << 17
 MIN_PART_KEYS = 1 << 13
-SAMPLES_PER_PART = 32
 
 Result = TypeVar("Result")
 
@@ -51,20 +50,22 @@ def _compact_words(
     _run_parts(sort_part, len(edges) - 1)
     bounds = _table_bounds(keys, [raw[edge : edge + 1].reshape(1, 1) for edge in edges[1:-1]])
 
-    def size_part(part: int) -> int:
-        return tables.raw_union_size(
-            raw[edges[part] : edges[part + 1]], table[bounds[part] : bounds[part + 1]]
-        )
+    # Room for all to be distinct; pages that are not written to take no memory, and are given back below.
+    out_keys, out_counts = np.empty(len(raw) + len(table), np.uint64), np.empty(len(raw) + len(table), np.int64)
 
-    places = _places(_run_parts(size_part, len(edges) - 1))
-    out_keys, out_counts = np.empty(places[-1], np.uint64), np.empty(places[-1], np.int64)
-
-    def write_part(part: int) -> None:
-        place, span = slice(places[part], places[part + 1]), slice(bounds[part], bounds[part + 1])
+    def unite_part(part: int) -> int:
+        place = slice(edges[part] + bounds[part], edges[part + 1] + bounds[part + 1])
+        span = slice(bounds[part], bounds[part + 1])
         raw_of_part = raw[edges[part] : edges[part + 1]]
-        tables.raw_union(raw_of_part, table[span], counts[span], out_keys[place], out_counts[place])
+        return tables.raw_union(raw_of_part, table[span], counts[span], out_keys[place], out_counts[place])
 
-    _run_parts(write_part, len(edges) - 1)
+    total = 0
+    for part, size in enumerate(_run_parts(unite_part, len(edges) - 1)):
+        if total < edges[part] + bounds[part]:
+            tables.move_down(out_keys, out_counts, edges[part] + bounds[part], total, size)
+        total += size
+    out_keys.resize(total, refcheck=False)  # no view of them is left
+    out_counts.resize(total, refcheck=False)
     return out_keys.reshape(-1, 1), out_counts
 
 
@@ -132,8 +133,8 @@ def _partition(chunks: list[np.ndarray], ignore_bits: int) -> tuple[np.ndarray, 
         raw = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
         chunks.clear()
         return raw, [0, total]
-    num_parts = 1 << (wanted - 1).bit_length()  # the kernel searches splitters by halving
-    splitters = _splitters(chunks, total, num_parts, ignore_bits)
+    shift = max(0, max(int(chunk.max(initial=0)) for chunk in chunks).bit_length() - sort.DIGIT)
+    shift = max(shift, ignore_bits)
     pieces = [
         chunk[start:stop]
         for chunk in chunks
@@ -141,23 +142,27 @@ def _partition(chunks: list[np.ndarray], ignore_bits: int) -> tuple[np.ndarray, 
         if stop > start
     ]
     chunks.clear()
-    sizes = np.zeros((len(pieces), num_parts), np.int64)
-    _run_parts(lambda piece: sort.bucket_sizes(pieces[piece], splitters, sizes[piece]), len(pieces))
+    digit_sizes = np.zeros((len(pieces), sort.BUCKETS), np.int64)
+    _run_parts(lambda piece: sort.digit_sizes(pieces[piece], shift, digit_sizes[piece]), len(pieces))
+    part_of_digit = _parts_of_digits(digit_sizes.sum(axis=0), wanted)
+    num_parts = int(part_of_digit[-1]) + 1
+    sizes = np.zeros((num_parts, len(pieces)), np.int64)
+    np.add.at(sizes, part_of_digit, digit_sizes.T)
     # Part-major order: where each piece's share of each part begins.
-    ends = np.cumsum(sizes.T.reshape(-1)).reshape(num_parts, len(pieces)).T
-    places = np.ascontiguousarray(ends - sizes)
+    ends = np.cumsum(sizes.reshape(-1)).reshape(sizes.shape)
+    places = np.ascontiguousarray((ends - sizes).T)
     raw = np.empty(total, np.uint64)
-    _run_parts(lambda piece: sort.scatter(pieces[piece], splitters, places[piece], raw), len(pieces))
-    return raw, [0, *np.unique(ends[-1][ends[-1] > 0]).tolist()]
+    _run_parts(
+        lambda piece: sort.scatter(pieces[piece], shift, part_of_digit, places[piece], raw), len(pieces)
+    )
+    return raw, [0, *np.unique(ends[:, -1][ends[:, -1] > 0]).tolist()]
 
 
-def _splitters(chunks: list[np.ndarray], total: int, num_parts: int, ignore_bits: int) -> np.ndarray:
-    """num_parts - 1 keys that cut a sample of the keys evenly; regular sampling, so that results repeat."""
-    stride = max(1, total // (SAMPLES_PER_PART * num_parts))
-    sample = np.concatenate([chunk[::stride] for chunk in chunks])
-    sample.sort()
-    cuts = sample[np.arange(1, num_parts) * sample.size // num_parts]
-    return cuts >> np.uint64(ignore_bits) << np.uint64(ignore_bits)
+def _parts_of_digits(sizes: np.ndarray, num_parts: int) -> np.ndarray:
+    """The part int64 (2^11,) of each leading digit: consecutive digits share one until it has its share of keys."""
+    middles = np.cumsum(sizes) - sizes / 2
+    parts = np.minimum((middles * num_parts / max(1, sizes.sum())).astype(np.int64), num_parts - 1)
+    return np.maximum.accumulate(parts)
 
 
 def _table_bounds(keys: np.ndarray, firsts: list[np.ndarray]) -> list[int]:

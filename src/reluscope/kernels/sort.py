@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["bucket_sizes", "make_windows", "order_ties", "radix_sort", "scatter", "varying_bits"]
+__all__ = ["BUCKETS", "DIGIT", "digit_sizes", "make_windows", "order_ties", "radix_sort", "scatter", "varying_bits"]
 
 DIGIT = 11
 BUCKETS = 1 << DIGIT
@@ -55,31 +55,21 @@ def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True)
-def _bucket(key, splitters):  # pragma: no cover - compiled
-    """Number of splitters <= key; the number of splitters is 2^n - 1."""
-    low = 0
-    step = (splitters.size + 1) >> 1
-    while step:
-        low += step * (splitters[low + step - 1] <= key)
-        step >>= 1
-    return low
-
-
-@njit(nogil=True, cache=True)
-def bucket_sizes(keys, splitters, sizes):  # pragma: no cover - compiled
-    """Add to sizes int64 (P,) how many keys fall between the P - 1 sorted splitters."""
+def digit_sizes(keys, shift, sizes):  # pragma: no cover - compiled
+    """Add to sizes int64 (2^11,) how many keys uint64 (R,) have each leading digit key >> shift."""
     for index in range(keys.size):
-        sizes[_bucket(keys[index], splitters)] += 1
+        sizes[keys[index] >> np.uint64(shift)] += 1
 
 
 @njit(nogil=True, cache=True)
-def scatter(keys, splitters, places, out):  # pragma: no cover - compiled
+def scatter(keys, shift, part_of_digit, places, out):  # pragma: no cover - compiled
     """Write each key to out at the next place of its part; places int64 (P,) is advanced."""
     for index in range(keys.size):
         key = keys[index]
-        part = _bucket(key, splitters)
-        out[places[part]] = key
-        places[part] += 1
+        part = part_of_digit[key >> np.uint64(shift)]
+        place = places[part]
+        out[place] = key
+        places[part] = place + 1
 
 
 @njit(nogil=True, cache=True)

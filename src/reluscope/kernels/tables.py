@@ -1,7 +1,7 @@
 """Sorted tables in Numba: union of raw keys with a table, merge and join of two tables, joint into marginal.
 
 Axes: R raw keys, P and Q patterns of two tables, C columns. A table is keys uint64 (P, C), strictly increasing with
-the last column most significant, and counts int64 (P,). Every union has a size pass and a write pass, so that its
+the last column most significant, and counts int64 (P,). A union of rows has a size pass and a write pass, so that its
 result is allocated exactly and parts can be written at once. Limits: P below 2^63.
 """
 
@@ -16,8 +16,8 @@ __all__ = [
     "marginal",
     "marginal_size",
     "merge_rows",
+    "move_down",
     "raw_union",
-    "raw_union_size",
     "rows_union",
     "rows_union_size",
     "union_size",
@@ -48,50 +48,75 @@ def lower_bound(keys, row):  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True)
-def raw_union_size(raw, keys):  # pragma: no cover - compiled
-    """Distinct keys in sorted raw uint64 (R,) and table keys uint64 (P,) together."""
-    size, place = 0, 0
-    index = 0
+def raw_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
+    """Write the table of sorted raw uint64 (R,) and a table with uint64 (P,) keys together; returns its size.
+
+    The outputs hold R + P entries. Without branches on the keys: which table comes next is a coin toss, and a
+    processor that guesses wrong loses more time than the whole step takes.
+    """
+    if raw.size == 0 or keys.size == 0:
+        return _runs(raw, out_keys, out_counts) if keys.size == 0 else _copy(keys, counts, out_keys, out_counts)
+    index, place = 0, 0
+    size, total = -1, 0
+    last = ~min(raw[0], keys[0])  # unlike the first key
+    while index < raw.size and place < keys.size:
+        key, other = raw[index], keys[place]
+        take, take_other = np.int64(key <= other), np.int64(other <= key)
+        key = min(key, other)
+        is_new = np.int64(key != last)
+        size += is_new
+        total = total * (1 - is_new) + take + take_other * counts[place]
+        out_keys[size] = key
+        out_counts[size] = total
+        last = key
+        index += take
+        place += take_other
     while index < raw.size:
         key = raw[index]
+        is_new = np.int64(key != last)
+        size += is_new
+        total = total * (1 - is_new) + 1
+        out_keys[size] = key
+        out_counts[size] = total
+        last = key
         index += 1
-        while index < raw.size and raw[index] == key:
-            index += 1
-        while place < keys.size and keys[place] < key:
-            place += 1
-            size += 1
-        if place < keys.size and keys[place] == key:
-            place += 1
+    size += 1
+    for rest in range(place, keys.size):
+        out_keys[size] = keys[rest]
+        out_counts[size] = counts[rest]
         size += 1
-    return size + keys.size - place
+    return size
 
 
 @njit(nogil=True, cache=True)
-def raw_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
-    """Write the table of sorted raw uint64 (R,) and a table with uint64 (P,) keys together."""
-    size, place = 0, 0
-    index = 0
-    while index < raw.size:
-        key = raw[index]
-        count = 1
-        index += 1
-        while index < raw.size and raw[index] == key:
-            index += 1
-            count += 1
-        while place < keys.size and keys[place] < key:
-            out_keys[size] = keys[place]
-            out_counts[size] = counts[place]
-            place += 1
-            size += 1
-        if place < keys.size and keys[place] == key:
-            count += counts[place]
-            place += 1
-        out_keys[size] = key
-        out_counts[size] = count
-        size += 1
-    rest = keys.size - place
-    out_keys[size : size + rest] = keys[place:]
-    out_counts[size : size + rest] = counts[place:]
+def _runs(raw, out_keys, out_counts):  # pragma: no cover - compiled
+    """Write the table of sorted raw uint64 (R,); returns its size."""
+    size, start = 0, 0
+    for index in range(1, raw.size + 1):
+        # Written every time and kept when the key ends here: no branch.
+        out_keys[size] = raw[index - 1]
+        out_counts[size] = index - start
+        is_last = index == raw.size or raw[index] != raw[index - 1]
+        size += is_last
+        start = index if is_last else start
+    return size
+
+
+@njit(nogil=True, cache=True)
+def _copy(keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
+    for index in range(keys.size):
+        out_keys[index] = keys[index]
+        out_counts[index] = counts[index]
+    return keys.size
+
+
+@njit(nogil=True, cache=True)
+def move_down(keys, counts, source, target, size):  # pragma: no cover - compiled
+    """Move `size` entries of a one-word table from place `source` to the lower place `target`."""
+    for index in range(size):
+        keys[target + index] = keys[source + index]
+    for index in range(size):
+        counts[target + index] = counts[source + index]
 
 
 @njit(nogil=True, cache=True)
