@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "export_run"]
 
 # Suffix: what it needs beside the core dependencies.
-FORMATS = {".zarr": "zarr", ".nc": "h5netcdf", ".csv": None}
+FORMATS: dict[str, tuple[str, ...]] = {".zarr": ("zarr",), ".nc": ("h5netcdf", "h5py"), ".csv": ()}
 
 
 def export_run(run: Run, target: Path, *, overwrite: bool = False) -> Path:
@@ -34,7 +34,8 @@ def export_run(run: Run, target: Path, *, overwrite: bool = False) -> Path:
         )
     if target.exists() and not overwrite:
         raise ExportError(f'"{target}" is there already; choose another name or say overwrite=True.')
-    _need(FORMATS[suffix], suffix)
+    for package in FORMATS[suffix]:
+        _need(package, suffix)
     temporary = target.with_name(target.name + TEMPORARY_SUFFIX)
     _remove(temporary)
     try:
@@ -53,9 +54,7 @@ def export_run(run: Run, target: Path, *, overwrite: bool = False) -> Path:
     return target
 
 
-def _need(package: str | None, suffix: str) -> None:
-    if package is None:
-        return
+def _need(package: str, suffix: str) -> None:
     try:
         importlib.import_module(package)
     except ImportError as error:

@@ -281,8 +281,8 @@ class RunWriter:
             )
         if self._process != os.getpid():
             raise RunLockedError(
-                f'the writer of the run at "{self.path}" belongs to process {self._process}; this is its fork '
-                f"{os.getpid()}, and a run has one writer."
+                f'the writer of the run at "{self.path}" belongs to process {self._process}; its fork '
+                f"{os.getpid()} cannot write, because a run has one writer."
             )
 
 

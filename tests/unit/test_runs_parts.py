@@ -1,0 +1,120 @@
+"""Tables in parts: where a part ends, what a rewrite touches, and that the rows alone decide."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reluscope.errors import RunCorruptError, RunSchemaError
+from reluscope.runs import parts
+from reluscope.runs.parts import PartLimits, PartTable, part_paths, read_part
+from reluscope.runs.schema import arrow_schema
+
+SCHEMA = arrow_schema({"step": "int64", "value": "float64", "indices": "list<int64>"})
+
+
+def table(*steps: int, length: int = 0) -> pa.Table:
+    columns = [list(steps), [float(step) for step in steps], [[0] * length for _ in steps]]
+    return pa.Table.from_arrays(
+        [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
+
+
+def layout(folder) -> list[list[int]]:
+    return [read_part(path).column("step").to_pylist() for path in part_paths(folder)]
+
+
+def test_a_part_ends_after_so_many_steps(tmp_path):
+    found = PartTable(tmp_path, SCHEMA, PartLimits(max_steps=3))
+    found.append(table(0, 0, 1))
+    found.append(table(2, 2))
+    found.append(table(3))
+    assert layout(tmp_path) == [[0, 0, 1, 2, 2], [3]]
+    assert [path.name for path in part_paths(tmp_path)] == ["part-000000.parquet", "part-000001.parquet"]
+
+
+def test_the_default_is_256_steps_or_16_mb():
+    assert PartLimits() == PartLimits(max_steps=256, max_bytes=16 * 2**20)
+
+
+def test_a_part_ends_after_so_many_bytes(tmp_path):
+    found = PartTable(tmp_path, SCHEMA, PartLimits(max_bytes=1000))  # a row: 24 bytes and 8 for each index
+    found.append(table(0, 1, 2, 3, length=50))
+    assert layout(tmp_path) == [[0, 1, 2], [3]]
+
+
+def test_many_rows_fill_many_parts(tmp_path):
+    PartTable(tmp_path, SCHEMA, PartLimits(max_steps=2)).append(table(*range(5)))
+    assert layout(tmp_path) == [[0, 1], [2, 3], [4]]
+
+
+def test_earlier_parts_are_never_written_again(tmp_path, monkeypatch):
+    found = PartTable(tmp_path, SCHEMA, PartLimits(max_steps=2))
+    found.append(table(*range(4)))
+    written = []
+    monkeypatch.setattr(parts, "replace_file", lambda path, write: written.append(path.name))
+    found.append(table(4))
+    found.append(table(5))
+    assert written == ["part-000002.parquet", "part-000002.parquet"]
+
+
+def test_replacing_from_a_step_drops_parts_and_rewrites_one(tmp_path):
+    found = PartTable(tmp_path, SCHEMA, PartLimits(max_steps=3))
+    found.append(table(*range(9)))
+    found.replace_from(4, table(4, 7))
+    assert layout(tmp_path) == [[0, 1, 2], [3, 4, 7]]
+    assert found.steps() == [0, 1, 2, 3, 4, 7]
+
+
+def test_rows_at(tmp_path):
+    found = PartTable(tmp_path, SCHEMA, PartLimits(max_steps=2))
+    found.append(table(1, 1, 3, 5, 6))
+    for step, num in {0: 0, 1: 2, 2: 0, 3: 1, 4: 0, 5: 1, 6: 1, 7: 0}.items():
+        assert found.rows_at(step).column("step").to_pylist() == [step] * num
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    steps=st.lists(st.integers(0, 40), unique=True).map(sorted),
+    cuts=st.lists(st.integers(0, 40)),
+    back=st.integers(0, 40),
+    length=st.integers(0, 20),
+)
+def test_the_layout_follows_from_the_rows_alone(tmp_path_factory, steps, cuts, back, length):
+    """Written at once, or in pieces with reopenings between them and an end written twice: the same bytes."""
+    limits = PartLimits(max_steps=4, max_bytes=500)
+    once, pieces = tmp_path_factory.mktemp("once"), tmp_path_factory.mktemp("pieces")
+    PartTable(once, SCHEMA, limits).append(table(*steps, length=length))
+    bounds = sorted({0, 41, *cuts})
+    for low, high in pairwise(bounds):
+        piece = [step for step in steps if low <= step < high]
+        PartTable(pieces, SCHEMA, limits).append(table(*piece, length=length))
+    again = [step for step in steps if step >= back]
+    PartTable(pieces, SCHEMA, limits).replace_from(back, table(*again, length=length))
+    assert [path.read_bytes() for path in part_paths(once)] == [
+        path.read_bytes() for path in part_paths(pieces)
+    ]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"PAR1" + bytes(100)]
+)
+def test_a_damaged_part_names_its_file(tmp_path, damage):
+    PartTable(tmp_path / "layers", SCHEMA).append(table(0))
+    path = tmp_path / "layers" / "part-000000.parquet"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunCorruptError, match=r"part-000000\.parquet\" is damaged: .*skip_damaged=True"):
+        read_part(path)
+
+
+def test_a_part_of_a_newer_schema_is_refused(tmp_path):
+    import pyarrow.parquet as pq
+
+    newer = table(0).replace_schema_metadata({b"reluscope_run_schema": b"7"})
+    pq.write_table(newer, tmp_path / "part-000000.parquet")
+    with pytest.raises(RunSchemaError, match="written with run schema 7"):
+        read_part(tmp_path / "part-000000.parquet")
