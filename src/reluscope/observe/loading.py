@@ -78,7 +78,7 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def _unbatched(items: Iterable[Any]) -> Iterator[Any]:
-    """With batch_size=None a dataset yields batches of its own, or single samples, which their label tells."""
+    """With batch_size=None a dataset yields batches of its own, or single samples: the labels tell."""
     for chunk in _chunks(items, _READ_AT_ONCE):
         label = _split(chunk[0])[1]
         if label is not None and np.ndim(label) == 0:

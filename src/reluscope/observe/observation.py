@@ -170,7 +170,6 @@ def _forwards(inventory: Inventory, stack: list[Frame]) -> Iterator[tuple[nn.Mod
 
 
 def _framed(forward: Callable[..., Any], frame: Frame, stack: list[Frame]) -> Callable[..., Any]:
-    @functools.wraps(forward)  # the signature stays readable: models look at it
     def call(*args: Any, **kwargs: Any) -> Any:
         stack.append(frame)
         try:
@@ -178,6 +177,7 @@ def _framed(forward: Callable[..., Any], frame: Frame, stack: list[Frame]) -> Ca
         finally:
             stack.pop()
 
+    call.__wrapped__ = forward  # the signature stays readable: some models look at their own
     return call
 
 

@@ -9,6 +9,7 @@ objects, since others may hold them too; their contents are put back. Parameters
 
 from __future__ import annotations
 
+import operator
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,8 @@ from torch import nn
 __all__ = ["find_hidden_modules", "kept_attributes"]
 
 _DICTS = (dict, OrderedDict, defaultdict, Counter)
+_CONTAINERS = frozenset((list, tuple, set, deque, *_DICTS))
+_ATOMS = frozenset((bool, int, float, str, type(None)))
 
 
 @contextmanager
@@ -52,7 +55,7 @@ def find_hidden_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:
                     known.add(id(module))
                     hidden.append(module)
                     queue.extend(module.__dict__.values())
-        elif type(value) in (list, tuple, set, deque, *_DICTS) and id(value) not in visited:
+        elif type(value) in _CONTAINERS and value and id(value) not in visited:
             visited.add(id(value))
             queue.extend(value.values() if isinstance(value, dict) else value)
     return hidden
@@ -61,6 +64,9 @@ def find_hidden_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:
 class _Keeper:
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._modules = list(modules)
+        # Thousands of small dicts: their records are plain copies, since closures would keep the collector busy.
+        self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        self._lists: list[tuple[list[Any], list[Any]]] = []
         self._undo: list[Callable[[], None]] = []
         self._seen: set[int] = set()
         self._clones: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -78,9 +84,13 @@ class _Keeper:
                 self._dict(module.__dict__)
 
     def put_back(self) -> None:
-        for undo in reversed(self._undo):
+        for undo in self._undo:
             undo()
-        self._undo.clear()
+        for target, items in self._lists:
+            if len(target) != len(items) or not all(map(operator.is_, target, items)):
+                target[:] = items
+        for target, items in self._dicts:
+            _put_back_dict(target, items)
 
     def _visit(self, value: Any) -> Any:
         """Prepare to put a value back; the value that stands in for it during the pass."""
@@ -116,33 +126,17 @@ class _Keeper:
     def _dict(self, target: dict[Any, Any]) -> None:
         if not self._once(target):
             return
-        items = list(target.items())
-
-        def undo() -> None:
-            if len(target) == len(items) and all(a is b for a, (b, _) in zip(target, items, strict=True)):
-                for key, value in items:
-                    if target[key] is not value:
-                        target[key] = value
-            else:  # a key came or went: the order is part of what is put back
-                target.clear()
-                target.update(items)
-
-        self._undo.append(undo)
-        for key, value in items:
-            if (stand_in := self._visit(value)) is not value:
-                target[key] = stand_in
+        self._dicts.append((target, dict(target)))
+        for key, value in target.items():
+            if type(value) in _ATOMS or (stand_in := self._visit(value)) is value:
+                continue
+            target[key] = stand_in  # of a key that is there, which does not disturb the iteration
 
     def _list(self, target: list[Any]) -> None:
         if not self._once(target):
             return
-        items = list(target)
-
-        def undo() -> None:
-            if len(target) != len(items) or any(a is not b for a, b in zip(target, items, strict=True)):
-                target[:] = items
-
-        self._undo.append(undo)
-        for index, value in enumerate(items):
+        self._lists.append((target, list(target)))
+        for index, value in enumerate(target):
             if (stand_in := self._visit(value)) is not value:
                 target[index] = stand_in
 
@@ -184,6 +178,16 @@ class _Keeper:
             self._storages[cdata] = storage.clone()
         blank = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
         return blank.set_(self._storages[cdata], tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def _put_back_dict(target: dict[Any, Any], items: dict[Any, Any]) -> None:
+    if len(target) == len(items) and all(map(operator.eq, target, items)):
+        for key, value in items.items():
+            if target[key] is not value:
+                target[key] = value
+    else:  # a key came or went: the order is part of what is put back
+        target.clear()
+        target.update(items)
 
 
 def _storage_of(tensor: torch.Tensor) -> int | None:
