@@ -7,7 +7,7 @@ step of the slider, into the curves. So a page holds each number once, and exact
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ SCALARS = {
 """Scalars that are drawn: column, title, and what it is."""
 
 
-def heatmap(view: RunView, measure: Measure, scale: Scale, *, height: int) -> dict[str, Any]:
+def heatmap(view: RunView, scale: Scale, *, height: int) -> dict[str, Any]:
     """Sites (rows, the input at the bottom) over measurements (columns, evenly spaced)."""
     steps = [f"{step:,}" for step in view.steps]
     labels = site_labels(view.sites)
@@ -71,10 +71,16 @@ def heatmap(view: RunView, measure: Measure, scale: Scale, *, height: int) -> di
     return figure.to_plotly_json()
 
 
-def curves(views: Sequence[RunView], measure: Measure, scale: Scale, *, height: int) -> dict[str, Any]:
-    """The measure across the sites at one step, one line for each run; page.js fills in the step."""
-    figure = go.Figure()
-    for index, view in enumerate(views):
+def curves(runs: Mapping[int, RunView], scale: Scale, *, height: int) -> dict[str, Any]:
+    """A measure across the sites at one step, one line for each run; page.js fills in the step.
+
+    Args:
+        runs: the runs that have the measure, by their place in the report, which gives them their colour.
+        scale: of the measure.
+        height: in pixels.
+    """
+    views, figure = list(runs.values()), go.Figure()
+    for index, view in runs.items():
         figure.add_scatter(
             mode="lines+markers",
             name=html.escape(view.name, quote=False),
@@ -137,6 +143,7 @@ def training(views: Sequence[RunView], column: str, *, height: int) -> dict[str,
         tickformat=",",
         range=[0.0, float(steps.max()) or 1.0],
     )
+    figure.update_yaxes(rangemode="tozero")
     if column != "accuracy" and values.min() > 0 and values.max() / values.min() > 50:
         low, high = np.log10(values.min()), np.log10(values.max())
         figure.update_yaxes(type="log", dtick=1 if high - low > 1.5 else "D2")

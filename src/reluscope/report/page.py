@@ -59,7 +59,7 @@ def render_page(views: Sequence[RunView]) -> str:
         page.training(),
         page.slider(),
         *(page.family(family, meaning) for family, meaning in FAMILIES.items()),
-        _absent(scales),
+        _absent(views, scales),
         _sites(views),
         "</main>",
         "<footer>Written by reluscope from the recorded runs alone. Sources: [A] Hartmann, Franzen, Brodehl "
@@ -76,7 +76,7 @@ class _Page:
         self._views = views
         self._scales = scales
         self._charts: dict[str, dict[str, Any]] = {}
-        self._height = min(max(180, 90 + 14 * max((len(view.sites) for view in views), default=0)), 460)
+        self._height = min(max(240, 90 + 14 * max((len(view.sites) for view in views), default=0)), 460)
 
     def training(self) -> str:
         """The training curves, or what to do to have them."""
@@ -84,7 +84,7 @@ class _Page:
         for column, (title, meaning) in charts.SCALARS.items():
             figure = charts.training(self._views, column, height=260)
             if figure is not None:
-                if column != "lr" and len(figure["data"]) > len(self._views):
+                if any("opacity" in trace for trace in figure["data"]):
                     meaning += " Thin: as logged; thick: running mean."
                 chart = self._chart(f"training-{column}", {"kind": "training", "figure": figure}, 260)
                 panels.append(_figure(title, meaning, chart))
@@ -158,13 +158,14 @@ class _Page:
         reason = text.nothing_to_draw(view, measure)
         if reason is not None:
             return _figure(view.name, meaning, _empty(reason, self._height))
-        figure = charts.heatmap(view, measure, scale, height=self._height)
+        figure = charts.heatmap(view, scale, height=self._height)
         chart = {"kind": "heatmap", "measure": measure.name, "run": index, "figure": figure}
         return _figure(view.name, meaning, self._chart(f"{measure.name}-{index}", chart, self._height))
 
     def _curves(self, measure: Measure, scale: Scale) -> str:
         runs = [index for index, view in enumerate(self._views) if view.has(measure.name)]
-        figure = charts.curves([self._views[index] for index in runs], measure, scale, height=self._height)
+        drawn = {index: self._views[index] for index in runs}
+        figure = charts.curves(drawn, scale, height=self._height)
         chart = {"kind": "curves", "measure": measure.name, "runs": runs, "figure": figure}
         meaning = "The same numbers site by site, at the slider's step or the last measurement before it."
         if len(self._steps()) < 2:
@@ -259,8 +260,12 @@ def _scale_bar(scale: Scale, has_gaps: bool) -> str:
     )
 
 
-def _absent(scales: dict[str, Scale]) -> str:
+def _absent(views: Sequence[RunView], scales: dict[str, Scale]) -> str:
     """Measures that no run has, with the reason: a figure never leaves a panel out without a word."""
+    if not any(len(view.steps) for view in views):
+        return '<h2 id="absent">Measures</h2>' + _empty(
+            "Nothing has been measured yet. Each measure appears here from the first measurement on.", 120
+        )
     reasons: dict[str, list[str]] = {}
     for measure in LAYER_MEASURES.values():
         if measure.name not in scales:

@@ -24,9 +24,8 @@ __all__ = [
     "unit",
 ]
 
-_LABELS_REASON = "needs a probe with labels: rs.Probe(inputs, labels)"
 _REASONS = {
-    "labels": _LABELS_REASON,
+    "labels": "needs a probe with labels, rs.Probe(inputs, labels), and rs.Patterns(labels=True)",
     "hashlist": "runs only when asked for: rs.Patterns(hashlist=30_000)",
     "changes": "needs at least two measurements",
     "similarity": "needs at least two measurements",
@@ -238,7 +237,7 @@ def _environment(found: Any) -> str:
     parts = [f"{name} {found[name]}" for name in ("reluscope", "torch", "numpy") if name in found]
     parts.extend(", ".join(map(str, found[name])) for name in ("device", "dtypes") if found.get(name))
     if found.get("threads"):
-        parts.append(f"{found['threads']} threads")
+        parts.append(f"{found['threads']} thread" + ("s" if found["threads"] != 1 else ""))
     if found.get("memory_format") not in (None, "contiguous"):
         parts.append(str(found["memory_format"]).replace("_", "-"))
     return ", ".join(parts)
