@@ -59,4 +59,4 @@ class FailurePolicy:
             # Of a disk that stays full for 90,000 steps, only the 1st, 2nd, 4th, 8th, ... failure is told.
             if self._num_failures & (self._num_failures - 1) == 0:
                 kept = f"; {len(held)} measurements wait in memory and are tried again" if held else ""
-                self.warn(f"{what} ({reason}){kept}. The training goes on (failure {self._num_failures}).")
+                self.warn(f"{what} ({reason}){kept}. This is failure {self._num_failures} of this recorder.")
