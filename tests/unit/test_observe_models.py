@@ -562,3 +562,105 @@ def test_modes_that_make_no_sense(options, text):
     with pytest.raises(Exception, match=text) as caught:
         ObservationMode(**options)
     assert type(caught.value).__module__ == "reluscope.errors"
+
+
+def test_scripted_functions_are_listed(monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        own = torch.jit.script(_rectify)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.own = own
+
+        def forward(self, x):
+            return F.relu(scripted_rectify(self.own(x)))
+
+    monkeypatch.setitem(globals(), "scripted_rectify", own)
+    frame = sites(nn.Sequential(Net()), ROWS)
+    assert list(frame["site"]) == ["0.relu", "0.scripted_rectify", "0.own"]
+    assert list(frame["observed"]) == [True, False, False]
+
+
+def _rectify(x):
+    return torch.relu(x)
+
+
+scripted_rectify = _rectify  # the test puts its scripted form here
+
+
+def test_sharded_models_are_refused(monkeypatch):
+    class FullyShardedDataParallel(nn.Module):
+        def forward(self, x):
+            return F.relu(x)
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(UnsupportedModelError, match="sharded over several processes"):
+        record(nn.Sequential(FullyShardedDataParallel()), ROWS)
+    assert list(record(Mlp(), ROWS)) == ["relu", "relu#1"]
+
+
+def test_traced_graph_modules():
+    traced = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(5, 3), nn.ReLU()))
+    assert list(record(traced, ROWS)) == ["1"]
+
+
+def test_own_autograd_functions():
+    class Rectify(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clamp(min=0)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad
+
+    class Net(nn.Module):
+        def forward(self, x):
+            return Rectify.apply(x)
+
+    assert list(record(Net(), ROWS)) == ["clamp"]
+
+
+def test_sequence_first_models_have_no_samples_to_tell():
+    layer = nn.TransformerEncoderLayer(8, 2, 16)  # T, N, E
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            return self.layer(x.transpose(0, 1))
+
+    frame = sites(Net(), torch.randn(4, 5, 8))
+    assert list(frame["site"]) == ["layer.relu"]
+    assert frame["num_positions"].isna().all()
+
+
+def test_module_calls_with_the_name_of_the_root():
+    assert list(record(nn.ReLU(), ROWS)) == ["relu"]
+
+
+def test_two_measurements_from_two_threads():
+    import threading
+
+    before = dict(vars(nn.modules.module))
+    checks = torch.utils.checkpoint.check_backward_validity
+    results: list[list[str]] = []
+
+    def work(model):
+        results.extend(list(record(model, ROWS)) for _ in range(15))
+
+    threads = [threading.Thread(target=work, args=(Mlp(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [["relu", "relu#1"]] * 60
+    assert {name: value for name, value in vars(nn.modules.module).items() if name.startswith("_global")} == {
+        name: value for name, value in before.items() if name.startswith("_global")
+    }
+    assert torch.utils.checkpoint.check_backward_validity is checks

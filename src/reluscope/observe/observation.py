@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from reluscope.observe.subject import Inventory, check_model, list_scripted, nam
 from reluscope.observe.watcher import BatchInfo, Frame, Watcher
 
 __all__ = ["Observation", "observe", "run_pass"]
+
+# Some guards set what the whole process shares. Two passes at once would put back each other's settings.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,7 @@ def run_pass(
     watcher = Watcher(mode, inventory.modules.keys(), consume, parameters, refuse)
     unobserved = [*list_silent_hooks(inventory.modules), *list_scripted(inventory)]
     device = inventory.device
-    with _guarded(inventory, everything, parameters, watcher, device, mode):
+    with _ONE_AT_A_TIME, _guarded(inventory, everything, parameters, watcher, device, mode):
         offset, num_batches = 0, probe.num_batches
         for index, (args, kwargs, labels) in enumerate(probe.batches(device)):
             size = min(probe.batch_size, probe.num_samples - offset)

@@ -64,7 +64,7 @@ def find_hidden_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:
 class _Keeper:
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._modules = list(modules)
-        # Thousands of small dicts: their records are plain copies, since closures would keep the collector busy.
+        # Thousands of small dicts: plain copies, since closures would keep the garbage collector busy.
         self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
         self._lists: list[tuple[list[Any], list[Any]]] = []
         self._undo: list[Callable[[], None]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -116,7 +117,21 @@ def check_model(model: object) -> nn.Module:
                 f"pass. Run the "
                 "model once before measuring."
             )
+    if _is_sharded(root):
+        raise UnsupportedModelError(
+            "the model is sharded over several processes (FSDP or DTensor), and a measurement by one of them "
+            "would wait for the others forever. Measure a replicated copy, or checkpoints on one process."
+        )
     return root
+
+
+def _is_sharded(root: nn.Module) -> bool:
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+        return False
+    # By name: importing either takes long, and without them nothing is sharded.
+    kinds = {type(one).__name__ for one in (*root.modules(), *root.parameters())}
+    return not kinds.isdisjoint(("FullyShardedDataParallel", "DTensor"))
 
 
 def named_parameters(inventory: Inventory, hidden: Sequence[nn.Module]) -> dict[str, nn.Parameter]:
@@ -128,7 +143,9 @@ def named_parameters(inventory: Inventory, hidden: Sequence[nn.Module]) -> dict[
         *((type(one).__name__, one) for one in hidden),
     ]
     for path, module in named:
-        for name, parameter in module._parameters.items():
+        # A scripted module is one entry with all that is below it.
+        is_scripted = isinstance(module, torch.jit.ScriptModule)
+        for name, parameter in module.named_parameters(recurse=is_scripted):
             if parameter is not None and id(parameter) not in found:
                 found[id(parameter)] = (f"{path}.{name}" if path else name, parameter)
     names: dict[str, nn.Parameter] = {}
@@ -138,13 +155,25 @@ def named_parameters(inventory: Inventory, hidden: Sequence[nn.Module]) -> dict[
 
 
 def list_scripted(inventory: Inventory) -> list[Unobserved]:
-    """The scripted and traced modules below the root, as entries of the list of what is not observed."""
-    return [
-        Unobserved(
-            name=path,
-            module=path,
-            operation="scripted",
-            reason="scripted and traced modules run outside of Python; use the module it was made from",
-        )
-        for path in inventory.scripted
-    ]
+    """Scripted modules, and scripted functions that modules use, as entries of what is not observed."""
+    reason = "scripted and traced code runs outside of Python; use the module or function it was made from"
+    found = [(path, path) for path in inventory.scripted]
+    names: dict[type, list[str]] = {}
+    for path, module in inventory.modules.items():
+        kind = type(module)
+        if kind not in names:
+            names[kind] = _scripted_functions(kind)
+        own = [name for name, value in vars(module).items() if isinstance(value, torch.jit.ScriptFunction)]
+        found.extend((f"{path}.{name}" if path else name, path) for name in (*names[kind], *own))
+    return [Unobserved(name=name, module=path, operation="scripted", reason=reason) for name, path in found]
+
+
+def _scripted_functions(kind: type) -> list[str]:
+    """Names of scripted functions that the methods of a module class mention."""
+    if kind.__module__.startswith("torch."):
+        return []
+    methods = (value for value in vars(kind).values() if isinstance(value, types.FunctionType))
+    mentioned = (
+        (name, method.__globals__.get(name)) for method in methods for name in method.__code__.co_names
+    )
+    return [name for name, value in mentioned if isinstance(value, torch.jit.ScriptFunction)]
