@@ -1,9 +1,9 @@
 """The state of a count that grows batch by batch, in Numba: a sorted table and the raw keys not yet in it.
 
-Raw keys (8 bytes for a one-word row) wait until there are as many as the table has rows, or three times as many while
-most turn out to be new; then all are sorted and united with the table (16 bytes a row). So each key is merged a
-constant number of times on average, and where all keys are distinct the state never takes twice the memory of the
-finished table: at worst 16 P + 8 x 3 P + 16 x 4 P bytes for a table of 16 x 4 P.
+Raw keys (8 bytes for a one-word row) wait until there are as many as the table has rows, or three times as
+many while most turn out to be new; then all are sorted and united with the table (16 bytes a row). So each
+key is merged a constant number of times on average, and where all keys are distinct the state never takes
+twice the memory of the finished table: at worst 16 P + 8 x 3 P + 16 x 4 P bytes for a table of 16 x 4 P.
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ class SortedAccumulator:
                 num_nan += self._add_sifted(self._hot, make, ranges)
             else:
                 rows = np.empty((last - first, self._plan.num_columns), np.uint64)
-                num_nan += sum(pool.run([partial(make, a, b, rows[a - first : b - first]) for a, b in ranges]))
+                num_nan += sum(
+                    pool.run([partial(make, a, b, rows[a - first : b - first]) for a, b in ranges])
+                )
                 self._chunks.append(rows)
                 self._num_raw += len(rows)
             self._num_evaluations += last - first

@@ -51,13 +51,18 @@ def _compact_words(
     bounds = _table_bounds(keys, [raw[edge : edge + 1].reshape(1, 1) for edge in edges[1:-1]])
 
     # Room for all to be distinct; pages that are not written to take no memory, and are given back below.
-    out_keys, out_counts = np.empty(len(raw) + len(table), np.uint64), np.empty(len(raw) + len(table), np.int64)
+    out_keys, out_counts = (
+        np.empty(len(raw) + len(table), np.uint64),
+        np.empty(len(raw) + len(table), np.int64),
+    )
 
     def unite_part(part: int) -> int:
         place = slice(edges[part] + bounds[part], edges[part + 1] + bounds[part + 1])
         span = slice(bounds[part], bounds[part + 1])
         raw_of_part = raw[edges[part] : edges[part + 1]]
-        return tables.raw_union(raw_of_part, table[span], counts[span], out_keys[place], out_counts[place])
+        return int(
+            tables.raw_union(raw_of_part, table[span], counts[span], out_keys[place], out_counts[place])
+        )
 
     total = 0
     for part, size in enumerate(_run_parts(unite_part, len(edges) - 1)):
@@ -97,9 +102,9 @@ def _compact_rows(
 def _order_rows(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """Indices uint32 (R,) that sort rows (R, C), and the edges of the parts; equal rows lie in one part.
 
-    Sorts 64-bit windows: the most significant bits in which rows differ, then the row's index. Rows whose windows
-    tie are compared in full. A window is half as many bytes to move as a row, and random bits (fingerprints) tie
-    almost never.
+    Sorts 64-bit windows: the most significant bits in which rows differ, then the row's index. Rows whose
+    windows tie are compared in full. A window is half as many bytes to move as a row, and random bits
+    (fingerprints) tie almost never.
     """
     index_bits = max(1, (len(rows) - 1).bit_length())
     varying = np.zeros(rows.shape[1], np.uint64)
@@ -159,7 +164,7 @@ def _partition(chunks: list[np.ndarray], ignore_bits: int) -> tuple[np.ndarray, 
 
 
 def _parts_of_digits(sizes: np.ndarray, num_parts: int) -> np.ndarray:
-    """The part int64 (2^11,) of each leading digit: consecutive digits share one until it has its share of keys."""
+    """The part int64 (2^11,) of each leading digit: consecutive digits share one while it is small."""
     middles = np.cumsum(sizes) - sizes / 2
     parts = np.minimum((middles * num_parts / max(1, sizes.sum())).astype(np.int64), num_parts - 1)
     return np.maximum.accumulate(parts)

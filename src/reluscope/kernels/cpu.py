@@ -32,7 +32,7 @@ def pack(values: Values) -> tuple[np.ndarray, int]:
 
 
 def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
-    """Pack evaluations start..stop into words uint64 (stop - start, W), in this thread; returns the NaN among them."""
+    """Pack evaluations start..stop into words uint64 (stop - start, W), in this thread; returns the NaN."""
     kernel = pack_kernels.pack_planes if values.layout == "planes" else pack_kernels.pack_rows
     thresholds = values.thresholds()
     infinity = values.bits.dtype.type(values.format.infinity)
@@ -128,7 +128,7 @@ def join_tables(
 def count_table_parts(
     keys: np.ndarray, other_keys: np.ndarray
 ) -> tuple[list[tuple[int, int, int, int]], np.ndarray]:
-    """Cut two tables at the same keys, one part per thread: their ranges, and where each part's union starts."""
+    """Cut two tables at the same keys, a part per thread: their ranges, and where each union starts."""
     longer, shorter = (keys, other_keys) if len(keys) >= len(other_keys) else (other_keys, keys)
     cuts = [start for start, _ in pool.split(len(longer), threads_for(len(longer), MIN_ROWS_PER_THREAD))][1:]
     edges = [0, *cuts, len(longer)]

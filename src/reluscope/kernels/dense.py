@@ -1,7 +1,8 @@
 """The state of a count of narrow patterns, in Numba: one counter for every possible (group, pattern).
 
-Axes: G groups (1 when none are counted), 2^width patterns. Counters are 32-bit until more evaluations than that have
-been counted, then 64-bit. Limits: 2^16 counters without groups, 2^20 with (4 MB, within the last-level cache).
+Axes: G groups (1 when none are counted), 2^width patterns. Counters are 32-bit until more evaluations than
+that have been counted, then 64-bit. Limits: 2^16 counters without groups, 2^20 with (4 MB, within the
+last-level cache).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _histogram(words, counters):  # pragma: no cover - compiled
 def _grouped_histogram(
     words, start, positions, groups, owners, owner, counters
 ):  # pragma: no cover - compiled
-    """Count the words uint64 (E, 1) of the groups that this thread owns; word i is of evaluation start + i."""
+    """Count words uint64 (E, 1) of the groups this thread owns; word i is of evaluation start + i."""
     index = 0
     while index < words.shape[0]:
         sample = (start + index) // positions

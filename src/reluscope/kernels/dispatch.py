@@ -41,7 +41,8 @@ def implementation() -> str:
     name = os.environ.get("RELUSCOPE_KERNELS") or "numba"
     if name not in NAMES:
         raise KernelError(
-            f'RELUSCOPE_KERNELS="{name}" names no kernels; allowed are {", ".join(NAMES)}: set one of them or unset it'
+            f'RELUSCOPE_KERNELS="{name}" names no kernels; allowed are {", ".join(NAMES)}: set one of them '
+            "or unset it"
         )
     return name
 

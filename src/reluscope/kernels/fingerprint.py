@@ -1,9 +1,9 @@
 """Random keys of the fingerprint that stands for a pattern wider than 128 bits.
 
 The fingerprint is four independent multilinear hashes of the pattern's 32-bit characters s_1..s_n,
-h = (m_0 + sum_i m_i s_i mod 2^64) >> 32, with 64-bit random m (Lemire and Kaser 2014, "Strongly universal string
-hashing is fast", Comput. J. 57(11), section 3). Each is strongly universal, so two given patterns share all four with
-probability 2^-128, and among P patterns any two do with probability below P^2 / 2^129.
+h = (m_0 + sum_i m_i s_i mod 2^64) >> 32, with 64-bit random m (Lemire and Kaser 2014, "Strongly universal
+string hashing is fast", Comput. J. 57(11), section 3). Each is strongly universal, so two given patterns
+share all four with probability 2^-128, and among P patterns any two do with probability below P^2 / 2^129.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ def check_seed(seed: int) -> int:
 
 @lru_cache(maxsize=64)
 def hash_keys(seed: int, num_words: int) -> np.ndarray:
-    """uint64 (4, 1 + 2 num_words), read-only: m_0 and one multiplier per 32-bit half, for each of four hashes.
+    """uint64 (4, 1 + 2 num_words), read-only: m_0 and one multiplier per 32-bit half, for each of four
+    hashes.
 
-    Philox is counter based and its stream is fixed by NumPy's compatibility policy, so a seed means the same keys
-    everywhere and always.
+    Philox is counter based and its stream is fixed by NumPy's compatibility policy, so a seed means the same
+    keys everywhere and always.
     """
     length = 1 + 2 * num_words
     keys = np.random.Philox(key=seed).random_raw(4 * length).reshape(4, length)

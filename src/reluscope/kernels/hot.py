@@ -1,9 +1,9 @@
 """Frequent keys counted in cache before the rest is sorted, in Numba.
 
-Axes: R raw keys, P patterns of the table so far, S slots. A direct-mapped cache holds, in slot hash(key), the key of
-the table that was most frequent so far; a raw key that is found there is counted, every other one is passed on. On
-skewed distributions most keys end here, for 2 ns instead of a sort and a merge. The cache itself is fixed between two
-compactions, so threads share it and only count apart. Limit: rows of one word.
+Axes: R raw keys, P patterns of the table so far, S slots. A direct-mapped cache holds, in slot hash(key), the
+key of the table that was most frequent so far; a raw key that is found there is counted, every other one is
+passed on. On skewed distributions most keys end here, for 2 ns instead of a sort and a merge. The cache
+itself is fixed between two compactions, so threads share it and only count apart. Limit: rows of one word.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ SHIFT = np.uint64(64 - SLOT_BITS)
 
 @njit(nogil=True, cache=True)
 def _fill(keys, counts, slots, places):  # pragma: no cover - compiled
-    """Put the most frequent of the table's keys uint64 (P,) that share a slot there, and its place in the table.
+    """Put the most frequent of the table's keys uint64 (P,) that share a slot there, and its place in the
+    table.
 
-    Returns how many of the counted evaluations had one of these keys. An unused slot holds key 0 and place -1: where
-    0 is no key of the table it could still be found, so its own slot is given a key that belongs elsewhere.
+    Returns how many of the counted evaluations had one of these keys. An unused slot holds key 0 and place
+    -1: where 0 is no key of the table it could still be found, so its own slot is given a key that belongs
+    elsewhere.
     """
     slots[:] = np.uint64(0)
     slots[0] = np.uint64(1)  # key 0 hashes to slot 0, key 1 does not
@@ -48,7 +50,7 @@ def _fill(keys, counts, slots, places):  # pragma: no cover - compiled
 
 @njit(nogil=True, cache=True)
 def _sift(raw, slots, hits):  # pragma: no cover - compiled
-    """Count raw keys uint64 (R,) found in slots in hits; move the others to the front, return their number."""
+    """Count raw keys uint64 (R,) found in slots; move the others to the front, return their number."""
     kept = 0
     for index in range(raw.size):
         key = raw[index]
@@ -88,7 +90,8 @@ class HotKeys:
         self.is_useful = covered > MIN_HIT_RATE * num_evaluations
 
     def sift(self, raw: np.ndarray) -> tuple[int, np.ndarray]:
-        """Move keys that are not in the cache to the front; their number, and the hits uint32 (S,) of the others.
+        """Move keys that are not in the cache to the front; their number, and the hits uint32 (S,) of the
+        others.
 
         Safe for several threads at once; the hits are this thread's until its next call, for `collect`.
         """

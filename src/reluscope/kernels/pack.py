@@ -1,14 +1,17 @@
 """Packing in Numba: one bit per value and kink, NaN counted in the same pass over memory.
 
-Axes: E evaluations, U units, S outer and T inner axis of the "planes" layout, W words. Output word w of evaluation e
-holds units 64 w .. 64 w + 63, bit b for unit 64 w + b. Limits: none on E, U, S, T but memory; offsets are 64-bit.
+Axes: E evaluations, U units, S outer and T inner axis of the "planes" layout, W words. Output word w of
+evaluation e holds units 64 w .. 64 w + 63, bit b for unit 64 w + b. Limits: none on E, U, S, T but memory;
+offsets are 64-bit.
 
-Both layouts compare 64 neighbours in memory at once and get the answers as the bits of one integer. Numba has no
-vector type, so three intrinsics write the LLVM vector operations: on AVX-512 one comparison yields 16 bits, other
-targets get what LLVM makes of it.
+Both layouts compare 64 neighbours in memory at once and get the answers as the bits of one integer. Numba has
+no vector type, so three intrinsics write the LLVM vector operations: on AVX-512 one comparison yields 16
+bits, other targets get what LLVM makes of it.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -22,7 +25,7 @@ FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 def _load(context, builder, element_type, address, offset, lanes):
-    """The vector of `lanes` integers from number `offset` on of those at an address, and a maker of constants."""
+    """The vector of `lanes` integers from number `offset` on at an address, and a maker of constants."""
     element = context.get_value_type(element_type)
     vector = ir.VectorType(element, lanes)
     pointer = builder.gep(builder.inttoptr(address, element.as_pointer()), [offset])
@@ -44,9 +47,9 @@ def _to_word(builder, flags, lanes):
     return mask if lanes == 64 else builder.zext(mask, ir.IntType(64))
 
 
-# The intrinsics take an address, not an array: an array handed to an intrinsic in a loop is reference-counted there,
-# and the calls cost more than the comparison.
-def _make_range_mask(lanes: int):
+# The intrinsics take an address, not an array: an array handed to an intrinsic in a loop is reference-counted
+# there, and the calls cost more than the comparison.
+def _make_range_mask(lanes: int) -> Any:
     @intrinsic
     def range_mask(typingctx, address, offset, start, length):
         """Bit i: (the integer number offset + i at address) - start < length, unsigned, modulo its size."""
@@ -62,10 +65,10 @@ def _make_range_mask(lanes: int):
     return range_mask
 
 
-def _make_nan_mask(lanes: int):
+def _make_nan_mask(lanes: int) -> Any:
     @intrinsic
     def nan_mask(typingctx, address, offset, infinity):
-        """Bit i: the magnitude of the integer number offset + i at address, its sign shifted out, exceeds infinity."""
+        """Bit i: the integer number offset + i at address, its sign shifted out, exceeds infinity."""
 
         def generate(context, builder, signature, args):
             loaded, broadcast = _load(context, builder, infinity, args[0], args[1], lanes)
@@ -79,14 +82,20 @@ def _make_nan_mask(lanes: int):
     return nan_mask
 
 
-@intrinsic
-def _popcount(typingctx, word):  # noqa: ANN001, ANN202
-    """Number of bits set in a uint64."""
+def _make_popcount() -> Any:
+    @intrinsic
+    def popcount(typingctx, word):
+        """Number of bits set in a uint64."""
 
-    def generate(context, builder, signature, args):  # noqa: ANN001, ANN202
-        return builder.ctpop(args[0])
+        def generate(context, builder, signature, args):
+            return builder.ctpop(args[0])
 
-    return types.uint64(types.uint64), generate
+        return types.uint64(types.uint64), generate
+
+    return popcount
+
+
+_popcount = _make_popcount()
 
 
 _range_1, _range_16, _range_32, _range_64 = (_make_range_mask(lanes) for lanes in (1, 16, 32, 64))
@@ -126,7 +135,8 @@ def _masks(address, size, offset, count, ranges, infinity):  # pragma: no cover 
 
 @njit(nogil=True, cache=True)
 def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
-    """Pack evaluations start..stop of values uint (E, U) against one kink into words uint64 (stop - start, W).
+    """Pack evaluations start..stop of values uint (E, U) against one kink into words uint64 (stop - start,
+    W).
 
     `thresholds` is a row of `Values.thresholds`. Returns the number of NaN.
     """
@@ -152,8 +162,9 @@ def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no c
 def _transpose(matrix, size):  # pragma: no cover - compiled
     """Transpose every size x size block of bits in the first `size` rows of a bit matrix, in place.
 
-    Block q is bits size q .. size q + size - 1 of every row; size is 16, 32 or 64. Swaps off-diagonal blocks of half
-    the size, a quarter, ... 1 (Warren 2013, Hacker's Delight, section 7-3), 64 / size blocks at a time.
+    Block q is bits size q .. size q + size - 1 of every row; size is 16, 32 or 64. Swaps off-diagonal blocks
+    of half the size, a quarter, ... 1 (Warren 2013, Hacker's Delight, section 7-3), 64 / size blocks at a
+    time.
     """
     half = size >> 1
     mask = FULL
@@ -174,10 +185,11 @@ def _transpose(matrix, size):  # pragma: no cover - compiled
 
 @njit(nogil=True, cache=True)
 def pack_planes(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
-    """Pack evaluations start..stop of values uint (S, U, T) against one kink into words uint64 (stop - start, W).
+    """Pack evaluations start..stop of values uint (S, U, T) against one kink into words uint64 (stop - start,
+    W).
 
-    Reads up to 64 neighbours along T for each of up to 64 units, then transposes the bits, in blocks of 16 or 32
-    where there are no more units, or no more neighbours. Returns the number of NaN.
+    Reads up to 64 neighbours along T for each of up to 64 units, then transposes the bits, in blocks of 16 or
+    32 where there are no more units, or no more neighbours. Returns the number of NaN.
     """
     address = values.ctypes.data
     ranges = (thresholds[0], thresholds[1], thresholds[2], thresholds[3])
@@ -194,7 +206,9 @@ def pack_planes(values, start, stop, thresholds, infinity, words):  # pragma: no
             size = 16 if min(units, count) <= 16 else 32 if min(units, count) <= 32 else 64
             if units <= size:  # row: unit; blocks of neighbours lie side by side
                 for unit in range(units):
-                    above, nan = _masks(address, values.size, base + unit * num_inner, count, ranges, infinity)
+                    above, nan = _masks(
+                        address, values.size, base + unit * num_inner, count, ranges, infinity
+                    )
                     matrix[unit] = above
                     num_nan += _popcount(nan)
                 matrix[units:size] = 0
@@ -206,7 +220,9 @@ def pack_planes(values, start, stop, thresholds, infinity, words):  # pragma: no
             else:  # row: unit modulo size; blocks of units lie side by side
                 matrix[:size] = 0
                 for unit in range(units):
-                    above, nan = _masks(address, values.size, base + unit * num_inner, count, ranges, infinity)
+                    above, nan = _masks(
+                        address, values.size, base + unit * num_inner, count, ranges, infinity
+                    )
                     matrix[unit % size] |= above << np.uint64(unit // size * size)
                     num_nan += _popcount(nan)
                 _transpose(matrix, size)

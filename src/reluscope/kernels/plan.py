@@ -1,7 +1,7 @@
 """How a pattern, and the group it was seen in, become the columns of a table.
 
-Composite rows put the group below the pattern, so that one sort serves both the joint distribution and, by a linear
-pass over it, the patterns alone.
+Composite rows put the group below the pattern, so that one sort serves both the joint distribution and, by a
+linear pass over it, the patterns alone.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class KeyPlan:
 class Finished:
     """A finished count: the patterns' table and, where groups were counted, the joint one.
 
-    `keys` uint64 (P, words), `counts` int64 (P,); `joint_pattern` (index into keys), `joint_group`, `joint_counts`
-    int64 (J,), ordered by pattern and group.
+    `keys` uint64 (P, words), `counts` int64 (P,); `joint_pattern` (index into keys), `joint_group`,
+    `joint_counts` int64 (J,), ordered by pattern and group.
     """
 
     keys: np.ndarray

@@ -1,7 +1,8 @@
 """Threads of our own for kernels that release the GIL.
 
-Numba's `parallel=True` is not used: its `workqueue` layer aborts the process when two threads enter it, and two
-recorders may well run in two threads. The pool is shared, made when first needed, and made anew after a fork.
+Numba's `parallel=True` is not used: its `workqueue` layer aborts the process when two threads enter it, and
+two recorders may well run in two threads. The pool is shared, made when first needed, and made anew after a
+fork.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -41,8 +43,8 @@ def num_threads() -> int:
         return len(affinity(0)) if affinity else os.cpu_count() or 1
     if not text.isdecimal() or int(text) < 1:
         raise KernelError(
-            f'RELUSCOPE_NUM_THREADS="{text}" is no number of threads; set a positive integer, or unset it to use '
-            "every core"
+            f'RELUSCOPE_NUM_THREADS="{text}" is no number of threads; set a positive integer, or unset it to '
+            "use every core"
         )
     return int(text)
 
@@ -69,7 +71,7 @@ def split(total: int, parts: int) -> list[tuple[int, int]]:
     """Contiguous ranges of near-equal length that cover 0..total; no empty range unless total is 0."""
     parts = max(1, min(parts, total))
     edges = [total * part // parts for part in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def scratch(purpose: str, length: int, dtype: type) -> np.ndarray:
@@ -90,7 +92,8 @@ def _pool(size: int) -> ThreadPoolExecutor:
     global _executor, _executor_size
     with _lock:
         if _executor is None or _executor_size < size:
-            # A smaller pool that is being left finishes what it was given; its threads end when it is collected.
+            # A smaller pool that is being left finishes what it was given; its threads end when it is
+            # collected.
             _executor = ThreadPoolExecutor(size, thread_name_prefix="reluscope-kernel")
             _executor_size = size
         return _executor

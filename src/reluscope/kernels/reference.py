@@ -1,7 +1,7 @@
 """The kernels in NumPy, obviously right: what every other implementation is tested against.
 
-Axes: E evaluations, U units, K kinks, W words, P patterns. Bit b of a pattern is bit b % 64 of word b // 64; rows are
-ordered as one unsigned integer whose last word is the most significant.
+Axes: E evaluations, U units, K kinks, W words, P patterns. Bit b of a pattern is bit b % 64 of word b // 64;
+rows are ordered as one unsigned integer whose last word is the most significant.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def fingerprint(words: np.ndarray, hash_keys: np.ndarray) -> np.ndarray:
 
 
 def count_rows(rows: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct rows in order, uint64 (P, W), and how often each occurs (or the sum of its weights), int64 (P,)."""
+    """Distinct rows in order, uint64 (P, W), and how often each occurs (or its weights' sum), int64 (P,)."""
     if weights is None:
         weights = np.ones(len(rows), np.int64)
     order = np.lexsort(rows.T)  # the last key of lexsort, the last word, is the primary one

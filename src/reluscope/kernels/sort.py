@@ -1,8 +1,8 @@
 """Sorting 64-bit keys in Numba: partition into parts that fit the cache, radix sort each.
 
-Axes: R raw keys, P parts. A radix sort with 11-bit digits takes 6 ns a key for 32 bits and 11 ns for 64 where the
-part fits the second-level cache, whatever the distribution; NumPy's AVX-512 sort took 37 to 64 ns a key on a Zen 4,
-whose compress-store is slow. Limits: none on R; digits that all keys share cost nothing.
+Axes: R raw keys, P parts. A radix sort with 11-bit digits takes 6 ns a key for 32 bits and 11 ns for 64 where
+the part fits the second-level cache, whatever the distribution; NumPy's AVX-512 sort took 37 to 64 ns a key
+on a Zen 4, whose compress-store is slow. Limits: none on R; digits that all keys share cost nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["BUCKETS", "DIGIT", "digit_sizes", "make_windows", "order_ties", "radix_sort", "scatter", "varying_bits"]
+__all__ = [
+    "BUCKETS",
+    "DIGIT",
+    "digit_sizes",
+    "make_windows",
+    "order_ties",
+    "radix_sort",
+    "scatter",
+    "varying_bits",
+]
 
 DIGIT = 11
 BUCKETS = 1 << DIGIT

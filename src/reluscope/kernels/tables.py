@@ -1,8 +1,8 @@
 """Sorted tables in Numba: union of raw keys with a table, merge and join of two tables, joint into marginal.
 
-Axes: R raw keys, P and Q patterns of two tables, C columns. A table is keys uint64 (P, C), strictly increasing with
-the last column most significant, and counts int64 (P,). A union of rows has a size pass and a write pass, so that its
-result is allocated exactly and parts can be written at once. Limits: P below 2^63.
+Axes: R raw keys, P and Q patterns of two tables, C columns. A table is keys uint64 (P, C), strictly
+increasing with the last column most significant, and counts int64 (P,). A union of rows has a size pass and a
+write pass, so that its result is allocated exactly and parts can be written at once. Limits: P below 2^63.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def raw_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - co
     processor that guesses wrong loses more time than the whole step takes.
     """
     if raw.size == 0 or keys.size == 0:
-        return _runs(raw, out_keys, out_counts) if keys.size == 0 else _copy(keys, counts, out_keys, out_counts)
+        return (
+            _runs(raw, out_keys, out_counts) if keys.size == 0 else _copy(keys, counts, out_keys, out_counts)
+        )
     index, place = 0, 0
     size, total = -1, 0
     last = ~min(raw[0], keys[0])  # unlike the first key

@@ -1,7 +1,7 @@
 """Pre-activations as the kernels see them: raw bits, in one of two layouts, without a copy where it matters.
 
-A comparison of floats is a comparison of integers on their bits, so one kernel per integer size serves float16,
-bfloat16, float32 and float64, and 16-bit floats are never converted.
+A comparison of floats is a comparison of integers on their bits, so one kernel per integer size serves
+float16, bfloat16, float32 and float64, and 16-bit floats are never converted.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Values:
     def thresholds(self) -> np.ndarray:
         """uint (kinks, 4): start and length of the two ranges of bits whose values lie above each kink.
 
-        Above k >= 0 lie the bits (k, +inf]; above k < 0 lie [+0, +inf] and the negative magnitudes [0, |k|). A
-        length instead of an end lets one unsigned comparison, bits - start < length, test a range; no range
+        Above k >= 0 lie the bits (k, +inf]; above k < 0 lie [+0, +inf] and the negative magnitudes [0, |k|).
+        A length instead of an end lets one unsigned comparison, bits - start < length, test a range; no range
         holds a NaN.
         """
         fmt = self.format
@@ -106,12 +106,12 @@ def round_kink(magnitude: float, fmt: FloatFormat) -> int:
 def as_values(preactivations: Preactivations, channel_dim: int, kinks: Sequence[float]) -> Values:
     """View a batch of pre-activations as bits.
 
-    Contiguous and channels-last arrays are viewed; any other stride is copied once, since a kernel that follows
-    arbitrary strides cannot load vectors and reads memory several times slower than the copy does.
+    Contiguous and channels-last arrays are viewed; any other stride is copied once, since a kernel that
+    follows arbitrary strides cannot load vectors and reads memory several times slower than the copy does.
 
     Args:
-        preactivations: torch tensor on the CPU or NumPy array, float16, bfloat16, float32 or float64, at least
-            two-dimensional, axis 0 the samples.
+        preactivations: torch tensor on the CPU or NumPy array, float16, bfloat16, float32 or float64, at
+            least two-dimensional, axis 0 the samples.
         channel_dim: the axis of the units; negative counts from the end.
         kinks: where the activation bends; none may be NaN.
 
@@ -157,8 +157,8 @@ def _bits_of_tensor(tensor: torch.Tensor) -> tuple[np.ndarray, FloatFormat]:
         raise KernelError(_dtype_text(name))
     if tensor.device.type != "cpu" or tensor.layout != torch.strided:
         raise KernelError(
-            f"cannot count a {tensor.layout} tensor on {tensor.device}; the kernels here take strided tensors on "
-            "the CPU: move it with .cpu()"
+            f"cannot count a {tensor.layout} tensor on {tensor.device}; the kernels take strided tensors "
+            "on the CPU: move it with .cpu()"
         )
     tensor = tensor.detach()
     if name == "bfloat16":  # NumPy has no bfloat16
@@ -176,7 +176,7 @@ def _dtype_text(name: str) -> str:
 def _unit_axis(shape: tuple[int, ...], channel_dim: int) -> int:
     if len(shape) < 2:
         raise UnitAxisError(
-            f"pre-activations of shape {shape} have no axis of units beside the samples; give at least two axes"
+            f"pre-activations of shape {shape} have no axis of units; give samples and units at least"
         )
     if not -len(shape) <= channel_dim < len(shape):
         raise UnitAxisError(

@@ -9,7 +9,7 @@ from reluscope.patterns.counter import (
 from reluscope.patterns.counts import JointCounts, PatternCounts
 from reluscope.patterns.hashlist import HashList
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - grouped by file
     # counts
     "JointCounts",
     "PatternCounts",

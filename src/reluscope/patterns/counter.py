@@ -1,4 +1,4 @@
-"""PatternCounter: counts the patterns of a site batch by batch. And the three functions that need no state."""
+"""PatternCounter, which counts the patterns of a site batch by batch, and three functions without state."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ class PatternCounter:
         Args:
             preactivations: CPU tensor or array, float16, bfloat16, float32 or float64, samples on axis 0.
             channel_dim: the axis of the units.
-            kinks: bit c * K + k is on iff unit c exceeds kink k, which is rounded to the dtype of the values first.
-                0.0, -0.0 and NaN are not above 0; NaN are counted in `num_nan`.
-            groups: int64 (samples,), the group of each sample, which all its positions share. Given if and only if
-                the counter has groups.
+            kinks: bit c * K + k is on iff unit c exceeds kink k, which is rounded to the dtype of the values
+                first. 0.0, -0.0 and NaN are not above 0; NaN are counted in `num_nan`.
+            groups: int64 (samples,), the group of each sample, which all its positions share. Given if and
+                only if the counter has groups.
 
         Raises:
             KernelError: a dtype, device or kink that cannot be packed.
@@ -79,8 +79,8 @@ class PatternCounter:
         values = as_values(preactivations, channel_dim, kinks)
         if values.width != self.width:
             raise UnitAxisError(
-                f"{values.num_units} units with {len(values.kinks)} kinks give patterns of width {values.width}, but "
-                f"the counter has width {self.width}; check channel_dim={channel_dim}"
+                f"{values.num_units} units with {len(values.kinks)} kinks give patterns of width "
+                f"{values.width}, but the counter has width {self.width}; check channel_dim={channel_dim}"
             )
         group_of_sample = self._checked_groups(groups, values)
         self._finished = None
@@ -124,7 +124,8 @@ class PatternCounter:
         if (groups is None) != (self.num_groups == 0):
             found = "no groups were given" if groups is None else "groups were given"
             raise LabelsError(
-                f"{found}, but the counter has num_groups={self.num_groups}; give groups exactly when it has some"
+                f"{found}, but the counter has num_groups={self.num_groups}; give them if and "
+                "only if it has some"
             )
         if groups is None:
             return None
@@ -133,10 +134,10 @@ class PatternCounter:
         array = groups.detach().cpu().numpy() if isinstance(groups, torch.Tensor) else np.asarray(groups)
         if array.shape != (values.num_samples,) or array.dtype.kind not in "iu":
             raise LabelsError(
-                f"groups of dtype {array.dtype} and shape {array.shape} do not fit {values.num_samples} samples; give "
-                f"int64 of shape ({values.num_samples},)"
+                f"groups of dtype {array.dtype} and shape {array.shape} do not fit {values.num_samples} "
+                f"samples; give int64 of shape ({values.num_samples},)"
             )
-        if array.size and not (0 <= array.min() and array.max() < self.num_groups):
+        if array.size and not (array.min() >= 0 and array.max() < self.num_groups):
             raise LabelsError(
                 f"groups run from {array.min()} to {array.max()}; allowed are 0 to {self.num_groups - 1}"
             )
@@ -148,9 +149,9 @@ def pack_patterns(
 ) -> np.ndarray:
     """The pattern of every evaluation, uint64 (evaluations, ceil(width / 64)).
 
-    Evaluations come in C order of the array with the unit axis taken out, so sample by sample. Bit c * K + k is on
-    iff unit c exceeds kink k (strictly; the kink is rounded to the dtype of the values first); bit b is bit b % 64 of
-    word b // 64. 0.0, -0.0 and NaN are not above 0.
+    Evaluations come in C order of the array with the unit axis taken out, so sample by sample. Bit c * K + k
+    is on iff unit c exceeds kink k (strictly; the kink is rounded to the dtype of the values first); bit b is
+    bit b % 64 of word b // 64. 0.0, -0.0 and NaN are not above 0.
 
     Args:
         preactivations: CPU tensor or array, float16, bfloat16, float32 or float64.
@@ -217,8 +218,8 @@ def _checked_words(keys: np.ndarray, plan: KeyPlan) -> np.ndarray:
         words = words.reshape(-1, 1)
     if words.dtype != np.uint64 or words.ndim != 2 or words.shape[1] != plan.num_words:
         raise KernelError(
-            f"keys of dtype {words.dtype} and shape {words.shape} are no patterns of width {plan.width}; give uint64 "
-            f"of shape (evaluations, {plan.num_words})"
+            f"keys of dtype {words.dtype} and shape {words.shape} are no patterns of width {plan.width}; "
+            f"give uint64 of shape (evaluations, {plan.num_words})"
         )
     if plan.width % 64 and len(words) and int(words[:, -1].max()) >> (plan.width % 64):
         raise KernelError(f"a key has bits beyond width {plan.width}; check the width")

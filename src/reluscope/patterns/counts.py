@@ -21,9 +21,9 @@ class PatternCounts:
     processes and files all use that one law. Arrays are read-only.
 
     Args:
-        keys: uint64 (P, W), distinct and sorted as one unsigned integer whose last word is the most significant. Bit
-            b of a pattern is bit b % 64 of word b // 64. Beyond 128 bits a 128-bit fingerprint stands for the
-            pattern (W = 2).
+        keys: uint64 (P, W), distinct and sorted as one unsigned integer whose last word is the most
+            significant. Bit b of a pattern is bit b % 64 of word b // 64. Beyond 128 bits a 128-bit
+            fingerprint stands for the pattern (W = 2).
         counts: int64 (P,), every entry at least 1.
         width: bits of a pattern: units x kinks.
         seed: what keyed the fingerprint; ignored, and stored as None, where keys are the patterns.
@@ -77,7 +77,7 @@ class PatternCounts:
 
     @property
     def collision_bound(self) -> float:
-        """Probability, at most, that any two patterns were taken for one: P^2 / 2^129, or 0.0 without fingerprint."""
+        """Bound on the probability that any two patterns were taken for one: P^2 / 2^129; 0.0 for patterns."""
         return collision_bound(self.num_patterns) if self.is_fingerprint else 0.0
 
     @property
@@ -139,8 +139,8 @@ class PatternCounts:
             )
         if self.width != other.width:
             raise IncompatibleCountsError(
-                f"cannot combine counts of width {self.width} with counts of width {other.width}; only counts of "
-                "one site, or of sites of equal width, combine"
+                f"cannot combine counts of width {self.width} with counts of width {other.width}; only "
+                "counts of one site, or of sites of equal width, combine"
             )
         if self.seed != other.seed:
             raise IncompatibleCountsError(
@@ -153,8 +153,8 @@ class PatternCounts:
 class JointCounts:
     """How often each (pattern, group) pair occurred, ordered by pattern, then group. Arrays are read-only.
 
-    `pattern` int64 (J,) indexes the rows of the counter's `counts()`, `group` int64 (J,) lies in 0..num_groups - 1,
-    `counts` int64 (J,) is at least 1.
+    `pattern` int64 (J,) indexes the rows of the counter's `counts()`, `group` int64 (J,) lies in
+    0..num_groups - 1, `counts` int64 (J,) is at least 1.
     """
 
     pattern: np.ndarray
@@ -193,12 +193,12 @@ def _checked(keys: np.ndarray, counts: np.ndarray, width: int) -> tuple[np.ndarr
     shape = (len(counts) if counts.ndim else 0, key_words(width))
     if keys.dtype != np.uint64 or keys.shape != shape:
         raise DistributionError(
-            f"keys of dtype {keys.dtype} and shape {keys.shape} are no table of width {width} with {shape[0]} counts; "
-            f"give uint64 of shape {shape}"
+            f"keys of dtype {keys.dtype} and shape {keys.shape} are no table of width {width} with "
+            f"{shape[0]} counts; give uint64 of shape {shape}"
         )
     if counts.dtype != np.int64 or counts.ndim != 1:
         raise DistributionError(
-            f"counts of dtype {counts.dtype} and shape {counts.shape} are no counts; give int64 of one dimension"
+            f"counts of dtype {counts.dtype} and shape {counts.shape} are none; give int64 of one dimension"
         )
     if counts.size and counts.min() < 1:
         raise DistributionError(
@@ -209,7 +209,8 @@ def _checked(keys: np.ndarray, counts: np.ndarray, width: int) -> tuple[np.ndarr
         raise DistributionError(f"a key has bits beyond width {width}; they must be 0")
     if not _is_increasing(keys):
         raise DistributionError(
-            "keys are not distinct and sorted, the last word most significant; count_keys makes a table of any keys"
+            "keys are not distinct and sorted, the last word most significant; count_keys makes a table of "
+            "any keys"
         )
     return np.array(keys, order="C"), counts.copy()
 

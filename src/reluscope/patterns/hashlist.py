@@ -18,10 +18,11 @@ __all__ = ["HashList"]
 class HashList:
     """Counts patterns in a list of fixed size: pattern -> hash mod size, colliding patterns merge.
 
-    So totals and entropies come out too low, the maximal frequency and weighted Jaccard too high; the paper trusts
-    its figures up to an occupancy of 0.15. The hash is a multilinear one with random keys over all bits of the
-    pattern: two patterns collide only by chance, unlike in the authors' public code, where bit 63 of a word weighs
-    as much as bit 0. Source: [A] Algorithm 1.
+    So totals and entropies come out too low, the maximal frequency and weighted Jaccard too high; the paper
+    trusts its figures up to an occupancy of 0.15. The hash is a multilinear one with random keys over all
+    bits of the
+    pattern: two patterns collide only by chance, unlike in the authors' public code, where bit 63 of a word
+        weighs as much as bit 0. Source: [A] Algorithm 1.
 
     Args:
         size: number of slots, 1 to 2^32.
@@ -57,8 +58,8 @@ class HashList:
         values = as_values(preactivations, channel_dim, kinks)
         if self._num_words not in (None, values.num_words):
             raise KernelError(
-                f"patterns of width {values.width} came after patterns of {self._num_words} words; one hash list "
-                "counts one site"
+                f"patterns of width {values.width} came after patterns of {self._num_words} words; one hash "
+                "list counts one site"
             )
         self._num_words = values.num_words
         words, _ = dispatch.pack(values)
@@ -82,4 +83,7 @@ class HashList:
         return self._slots.nbytes
 
     def __repr__(self) -> str:
-        return f"HashList(size={self.size}, num_evaluations={self.num_evaluations}, occupancy={self.occupancy:.3g})"
+        return (
+            f"HashList(size={self.size}, num_evaluations={self.num_evaluations}, "
+            f"occupancy={self.occupancy:.3g})"
+        )
