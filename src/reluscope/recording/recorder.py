@@ -261,8 +261,7 @@ class Recorder:
         return self._writer is not None and not self._is_closed
 
     def _note_resumption(self, writer: RunWriter, about: Mapping[str, Any]) -> None:
-        steps = writer.recorded_steps()
-        noted = {"after_step": steps[-1] if steps else None, "environment": about["environment"]}
+        noted = {"after_step": writer.last_step, "environment": about["environment"]}
         writer.update_info(
             {"schedule": about["schedule"], "resumptions": [*writer.info.get("resumptions", []), noted]}
         )

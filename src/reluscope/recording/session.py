@@ -61,8 +61,8 @@ class Session:
     @property
     def last_recorded(self) -> int | None:
         """The last step of the run, measurements that wait to be written included."""
-        steps = self.journal.waiting or self._writer.recorded_steps()
-        return steps[-1] if steps else None
+        waiting = self.journal.waiting
+        return waiting[-1] if waiting else self._writer.last_step
 
     def can_take(self, step: int) -> bool:
         """Whether a step can be measured: one at the end of the run, or one that it has."""
@@ -116,7 +116,7 @@ class Session:
     def keep_final(self) -> None:
         """Write the tables of the last measurement, if they are to be kept and it is the run's last."""
         step = self._trajectory.step
-        if "final" in self._keep and step is not None and self._writer.recorded_steps()[-1:] == [step]:
+        if "final" in self._keep and step is not None and step == self._writer.last_step:
             tables = {("final", site): as_stored(counts) for site, counts in self._trajectory.last.items()}
             self._writer.keep_tables(step, tables)
 

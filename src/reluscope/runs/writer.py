@@ -180,6 +180,11 @@ class RunWriter:
         """The steps of all committed measurements, in order."""
         return list(self._steps)
 
+    @property
+    def last_step(self) -> int | None:
+        """The step of the last committed measurement; None before the first one."""
+        return self._steps[-1] if self._steps else None
+
     def layers_at(self, step: int) -> pd.DataFrame:
         """The committed rows of one step; empty when there are none."""
         return self._layers.rows_at(step).to_pandas()
