@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from reluscope.errors import ExportError, closest
 from reluscope.measures.spec import LAYER_MEASURES, Measure
 from reluscope.report import text
-from reluscope.report.charts import SCALARS, line_style, logged, running_mean
+from reluscope.report.charts import line_style
+from reluscope.report.scalars import SCALARS, is_noisy, logged, running_mean
 from reluscope.report.scales import Scale, fit_scale
 from reluscope.report.view import Runs, RunView, views_of
 
@@ -131,7 +132,7 @@ def training(runs: Runs) -> Figure:
         figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True
     ):
         for index, (view, (step, value)) in enumerate(zip(views, series, strict=True)):
-            _logged_line(ax, view, step, value, line=line_style(index), noisy=column != "lr")
+            _logged_line(ax, view, step, value, line=line_style(index), noisy=is_noisy(column, value.size))
         ax.set_title(SCALARS[column][0], fontsize=9)
         ax.set_xlabel("step")
         _quiet(ax)
@@ -221,7 +222,7 @@ def _logged_line(
     ax: Axes, view: RunView, step: np.ndarray, value: np.ndarray, *, line: dict[str, Any], noisy: bool
 ) -> None:
     """One run's scalar; a long noisy one as logged in the background, its running mean in front."""
-    if noisy and value.size > 30:
+    if noisy:
         ax.plot(step, value, lw=0.5, color=line["color"], alpha=0.3)
         value = running_mean(value)
     ax.plot(step, value, lw=1.3, color=line["color"], ls=_DASHES[line["dash"]], label=_plain(view.name))

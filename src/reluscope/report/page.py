@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from reluscope.measures.spec import FAMILIES, LAYER_MEASURES, Measure
 from reluscope.report import charts, text
+from reluscope.report.scalars import SCALARS
 from reluscope.report.scales import Scale, fit_scale
 from reluscope.report.view import RunView
 
@@ -81,7 +82,7 @@ class _Page:
     def training(self) -> str:
         """The training curves, or what to do to have them."""
         panels = []
-        for column, (title, meaning) in charts.SCALARS.items():
+        for column, (title, meaning) in SCALARS.items():
             figure = charts.training(self._views, column, height=260)
             if figure is not None:
                 if any("opacity" in trace for trace in figure["data"]):

@@ -181,7 +181,8 @@ def _log1p_ticks(low: float, high: float, _: float) -> list[tuple[float, str]]:
     if most < 1.0:
         return ticks
     values = [round(10.0**p) for p, _ in _log_ticks(math.log10(max(least, 1.0)), math.log10(most), 1.0)]
-    return ticks + [(math.log10(1.0 + value), _short(value)) for value in dict.fromkeys(values)]
+    ticks += [(math.log10(1.0 + value), _short(value)) for value in dict.fromkeys(values)]
+    return [(position, text) for position, text in ticks if low - 1e-9 <= position <= high + 1e-9]
 
 
 def _symlog_ticks(low: float, high: float, threshold: float) -> list[tuple[float, str]]:
