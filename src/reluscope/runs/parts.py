@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reluscope.errors import RunCorruptError
@@ -49,6 +48,7 @@ class PartTable:
         """Open what is there, or write an empty first part, so that a glob always finds one."""
         self._folder = folder
         self._schema = schema
+        self._texts = [field.name for field in schema if pa.types.is_string(field.type)]
         self._limits = limits or PartLimits()
         self._full: list[_Part] = []
         self._number = 0
@@ -109,7 +109,7 @@ class PartTable:
             self._tail = self._read_full(last)
             self._number = last.number
             self._full.pop()
-        kept = self._tail.filter(pc.field("step") < step).combine_chunks()
+        kept = self._tail.slice(0, _first_row(self._tail, step)).combine_chunks()
         if kept.num_rows == self._tail.num_rows:
             self.append(rows)
             return
@@ -153,8 +153,15 @@ class PartTable:
 
     def _write(self, number: int, tail: pa.Table) -> None:
         def write(stream) -> None:
-            # zstd, one row group, no page index: small, and the same bytes for the same rows.
-            pq.write_table(tail, stream, compression="zstd", row_group_size=max(1, tail.num_rows))
+            # One row group. Dictionaries of numbers, and bounds of all but the step, would cost time only.
+            pq.write_table(
+                tail,
+                stream,
+                row_group_size=max(1, tail.num_rows),
+                compression="snappy",
+                use_dictionary=self._texts,  # pyright: ignore[reportArgumentType] - the stub knows bool only
+                write_statistics=["step"],  # pyright: ignore[reportArgumentType]
+            )
 
         replace_file(self._path(number), write)
 
@@ -211,8 +218,14 @@ def _number_of(path: Path) -> int:
     return int(match[1])
 
 
+def _first_row(table: pa.Table, step: int) -> int:
+    """Where the rows of a step begin, or would begin: a table is ordered by step."""
+    return int(np.searchsorted(table.column("step").to_numpy(), step))
+
+
 def _only(table: pa.Table, step: int) -> pa.Table:
-    return table.filter(pc.field("step") == step)
+    start = _first_row(table, step)
+    return table.slice(start, _first_row(table, step + 1) - start)
 
 
 def _chunks(column: pa.ChunkedArray) -> Iterator[tuple[pa.ListArray, int]]:

@@ -86,8 +86,9 @@ def rows_to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, table
         RunSchemaError: a row has a column that the table does not have, or a value of another type.
     """
     rows = list(rows)
+    names = set(schema.names)
     for row in rows:
-        unknown = [name for name in row if name not in schema.names]
+        unknown = [name for name in row if name not in names]
         if unknown:
             raise RunSchemaError(
                 f'a row for "{table}" has the column "{unknown[0]}", which this run does not have. Its '
