@@ -367,19 +367,7 @@ def test_threads_see_no_mode():
     assert seen == [0, 0]
 
 
-# Fast paths, caches, warnings ------------------------------------------------------------------------------
-
-
-def test_fast_path_setting():
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    assert look(layer, torch.randn(4, 3, 8)) == ["relu", "relu"]
-    assert torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        look(layer, torch.randn(4, 3, 8))
-        assert not torch.backends.mha.get_fastpath_enabled()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(True)
+# Caches and warnings ------------------------------------------------------------------------------
 
 
 def cached_step(model):

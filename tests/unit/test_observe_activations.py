@@ -216,6 +216,7 @@ def test_relu_without_a_unit_axis_is_listed():
     frame = sites(Calls(lambda x: F.relu(x.sum(1)) + F.relu(x.sum())), X)
     assert len(frame) == 1
     assert "no axis of units" in frame["reason"][0]
+    assert "no axis of units" in sites(Calls(lambda x: F.relu(x[:, :0])), X)["reason"][0]
 
 
 def test_negative_zero_kink_of_a_zero_shrink():

@@ -9,6 +9,7 @@ from torch import nn
 
 from reluscope.errors import UnitAxisError, UnknownSiteError
 from reluscope.observe import ObservationMode, Probe, observe, sites
+from reluscope.observe.axes import AxisTags
 
 
 class Net(nn.Module):
@@ -144,3 +145,19 @@ def test_positions_and_folded_windows():
     assert list(frame["num_positions"]) == [5]
     frame = sites(Net(lambda m, x: m.fc(x).transpose(0, 1).relu(), **LINEAR), torch.randn(4, 6, 6))
     assert frame["num_positions"].isna().all()  # 6 rows of 4 samples: who is whose cannot be told
+
+
+def test_a_tag_does_not_pass_to_a_tensor_that_takes_over_an_id():
+    tags = AxisTags()
+    weight = torch.ones(6, 6)
+    for _ in range(50):
+        tagged = torch.zeros(2, 4, 4, 6)
+        tags.note(F.linear, (tagged, weight), {}, tagged)
+        assert tags.find(tagged) == (3, "linear")
+        number = id(tagged)
+        del tagged
+        other = torch.zeros(2, 4, 4, 6)
+        if id(other) == number:
+            assert tags.find(other) == (1, "default 4-D")
+            return
+    pytest.fail("no tensor took over an id; the test shows nothing")

@@ -156,7 +156,6 @@ def _guarded(
         quiet.eager_only,
         quiet.random_streams,
         lambda: quiet.ambient_autocast(device.type if device else "cpu", mode.autocast),  # pyright: ignore
-        quiet.fast_paths_off,
         quiet.parametrization_cache,
         quiet.quiet_checkpoints,
     ]

@@ -26,7 +26,6 @@ __all__ = [
     "ambient_modes",
     "eager_only",
     "eval_mode",
-    "fast_paths_off",
     "framed_forwards",
     "kept_script_buffers",
     "parametrization_cache",
@@ -174,7 +173,8 @@ def ambient_autocast(device_type: str, dtype: torch.dtype | None) -> Iterator[No
     """Autocast off on every device type, whatever is ambient, or on for `device_type` with the dtype asked
     for.
 
-    Without a cache: the caller's autocast region would find our casts there, which carry no gradient.
+    Without a cache: torch versions that keep casts made under `no_grad` would hand ours, which carry no
+    gradient, to the training step in the caller's region.
     """
     enabled = {kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.is_autocast_enabled(kind)}
     with ExitStack() as stack:
@@ -210,17 +210,6 @@ def _replace_function_modes(modes: list[Any]) -> None:
         torch._C._pop_torch_function_stack()
     for mode in modes:
         torch._C._push_on_torch_function_stack(mode)
-
-
-@contextmanager
-def fast_paths_off() -> Iterator[None]:
-    """In eval mode torch's attention and encoder layers take fused paths in which no activation is called."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager

@@ -101,7 +101,6 @@ class Watcher(TorchFunctionMode):
         self._namer = Namer(self._paths)
         self._found: list[Label] = []
         self._cursor = 0
-        del self.stack[1:]
 
     def end(self) -> None:
         """Check that the batch visited what the first one did."""
