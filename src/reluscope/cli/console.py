@@ -43,4 +43,4 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
-    return None if value != value else str(value)  # pandas.NA and NaT are not equal to themselves
+    return None if str(value) in ("<NA>", "NaT") else str(value)  # what pandas has for nothing

@@ -31,8 +31,10 @@ def demo(
     from reluscope.lab import ProgressDisplay, run_demo
 
     if not as_json:
-        print_line("Two networks that differ only in ResNet's shortcuts learn to read 4,500 digits;")
-        print_line("every activation layer's patterns on 500 of them are counted as they go.")
+        print_line(
+            "Two networks that differ only in ResNet's shortcuts learn to read 4,500 digits; the patterns of"
+        )
+        print_line("all their activation layers on 1,000 of these digits are counted as they go.")
     with ProgressDisplay(quiet=quiet or as_json) as display:
         result = run_demo(out, steps=steps, on_training=display.training)
     if as_json:

@@ -73,10 +73,42 @@ def _content(run: Any) -> dict[str, Any]:
 
 
 def _headlines(content: dict[str, Any]) -> dict[str, str]:
-    steps, info = content["steps"], content["info"]
+    """What was trained, observed and recorded, one short line each; a line whose facts are missing is left
+    out."""
+    info, steps = content["info"], content["steps"]
     lines = {"run": f"{content['name']} ({content['state']})"}
-    lines["measurements"] = f"{len(steps)}, steps {steps[0]} to {steps[-1]}" if steps else "none yet"
-    if content["last_scalars"]:
-        scalars = content["last_scalars"]
-        lines["training"] = ", ".join(f"{name} {short(value)}" for name, value in scalars.items())
-    return lines | {"info": str(info)}
+    if model := info.get("model"):
+        lines["model"] = f"{model['class']}, {short(model['num_parameters'])} parameters"
+    if probe := info.get("probe"):
+        labels = f"labels of {probe['num_classes']} classes" if probe.get("has_labels") else "no labels"
+        lines["probe"] = f"{short(probe['num_samples'])} samples, batches of {probe['batch_size']}, {labels}"
+    if mode := info.get("mode"):
+        lines["mode"] = _mode_in_words(mode)
+    if steps:
+        lines["measurements"] = f"{len(steps)}, of steps {short(steps[0])} to {short(steps[-1])}"
+    else:
+        lines["measurements"] = "none yet"
+    if scalars := content["last_scalars"]:
+        numbers = [f"{name} {short(value)}" for name, value in scalars.items() if name != "step"]
+        lines["training"] = f"step {short(scalars['step'])}: {', '.join(numbers) or 'nothing logged'}"
+    if "created" in info:
+        versions = info.get("environment", {})
+        made_by = f", reluscope {versions['reluscope']}, torch {versions['torch']}" if versions else ""
+        lines["created"] = f"{info['created'][:19].replace('T', ' ')} UTC{made_by}"
+    if unobserved := info.get("unobserved"):
+        lines["not observed"] = f"{len(unobserved)} activation calls; --json lists them with the reasons"
+    return lines
+
+
+def _mode_in_words(mode: dict[str, Any]) -> str:
+    """How the model was observed: what differs from the usual, and always the batch norm."""
+    statistics = {"batch": "statistics of each probe batch", "running": "running statistics"}
+    words = [f"batch norm on {statistics.get(mode.get('batch_norm', ''), mode.get('batch_norm'))}"]
+    if mode.get("sites") != "*":
+        words.append(f"sites {short(mode['sites'])}")
+    words += [
+        f"{name} {short(mode[name])}" for name in ("channel_dim", "autocast") if mode.get(name) is not None
+    ]
+    if mode.get("smooth"):
+        words.append("smooth activations at their sign")
+    return ", ".join(words)

@@ -11,6 +11,7 @@ import typer
 
 from reluscope.cli.console import print_json
 from reluscope.cli.tables import print_table
+from reluscope.errors import MeasurementError, ReluscopeError, UnsupportedModelError, closest
 
 __all__ = ["sites"]
 
@@ -36,17 +37,31 @@ def sites(
     Example: reluscope sites --model reluscope.lab.models:ResNet --input 2,3,32,32
     """
     sizes = _parse_shape(shape)
-    made = _make_model(model)
-    import torch
-
-    import reluscope as rs
-
-    found = rs.sites(made, torch.randn(sizes, generator=torch.Generator().manual_seed(0)), smooth=smooth)
+    found = _find(_make_model(model), model, sizes, smooth)
     rows = found.reset_index().to_dict("records") if found.index.name else found.to_dict("records")
     if as_json:
         print_json(rows)
     else:
         print_table(rows, title=f"{model}: {len(rows)} activation calls")
+
+
+def _find(made: Any, address: str, sizes: tuple[int, ...], smooth: bool) -> Any:
+    """The table of `rs.sites`; an error of the model itself becomes one line that names model and shape."""
+    import torch
+
+    import reluscope as rs
+
+    example = torch.randn(sizes, generator=torch.Generator().manual_seed(0))
+    try:
+        return rs.sites(made, example, smooth=smooth)
+    except ReluscopeError:
+        raise
+    except Exception as error:
+        shape = ",".join(map(str, sizes))
+        raise MeasurementError(
+            f'"{address}" fails on an input of shape {shape}: {type(error).__name__}: {error} '
+            "Give the shape that the model takes, the batch first: --input 2,3,32,32."
+        ) from error
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:
@@ -79,8 +94,6 @@ def _make_model(address: str) -> Any:
     finally:
         sys.path.pop(0)
     if not hasattr(module, name):
-        from reluscope.errors import closest
-
         public = [one for one in vars(module) if not one.startswith("_")]
         raise typer.BadParameter(f'module "{module_name}" has no "{name}". Closest: {closest(name, public)}.')
     found = getattr(module, name)
@@ -94,8 +107,11 @@ def _make_model(address: str) -> Any:
         )
     try:
         made = found()
-    except TypeError as error:
-        raise typer.BadParameter(f'"{address}" cannot be called without arguments: {error}.') from None
+    except Exception as error:
+        raise UnsupportedModelError(
+            f'"{address}", called without arguments, raised {type(error).__name__}: {error}. '
+            "Name a function that makes the model and needs none, or the model itself."
+        ) from error
     if not isinstance(made, torch.nn.Module):
         raise typer.BadParameter(f'"{address}" returned a {type(made).__name__}, not a torch.nn.Module.')
     return made

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reluscope.cli.console import print_json, print_line
+from reluscope.errors import RunExistsError
 
 __all__ = ["train"]
 
@@ -53,6 +54,8 @@ def train(
             specification_to_yaml(spec).rstrip()
         )
         return
+    if not resume:
+        _check_free(folder)
     from reluscope.lab import ProgressDisplay
     from reluscope.lab import train as run_training
 
@@ -76,16 +79,26 @@ def _what_to_train(specification: str | None, overrides: list[str], run: Path | 
 
     if resume:
         if run is None:
-            raise typer.BadParameter("say which run to go on with: --resume --run DIR.")
+            raise typer.BadParameter("say which run to go on with.", param_hint="--run DIR")
         if specification is None and not overrides:
             return stored_specification(run), run
     if specification is None:
         raise typer.BadParameter(
-            "say what to train: a YAML file or a preset (reluscope train --list), or --resume --run DIR."
+            "say what to train: a YAML file or a preset (reluscope train --list), or --resume --run DIR.",
+            param_hint="SPEC.yaml|NAME",
         )
     if run is None:
         run = Path("runs") / Path(specification).stem
     return read_specification(specification, overrides=overrides), run
+
+
+def _check_free(run: Path) -> None:
+    """Before anything is loaded: the recorder would refuse too, in the words of the Python API."""
+    if (run / "run.json").exists():
+        raise RunExistsError(
+            f'a run is already at "{run}". Go on with it: reluscope train --resume --run {run}. Or train into '
+            "another folder: --run DIR."
+        )
 
 
 def _list_presets(as_json: bool) -> None:

@@ -47,7 +47,7 @@ def demo_specifications(*, steps: int = 300) -> dict[str, Specification]:
     """
     shared = {
         "training": TrainingSpecification(steps=steps, batch_size=64, checkpoints="none"),
-        "probe": ProbeSpecification(num_images=500, batch_size=100),
+        "probe": ProbeSpecification(num_images=1000, batch_size=125),
         "recording": RecordingSpecification(per_decade=12),
     }
     presets = {"ResNet-20": resnet20_mnist_sample(), "ConvNet-20": convnet20_mnist_sample()}
