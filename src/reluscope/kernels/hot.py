@@ -11,8 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from reluscope.kernels import pool
-
 __all__ = ["HotKeys"]
 
 SLOT_BITS = 13
@@ -93,10 +91,9 @@ class HotKeys:
         """Move keys that are not in the cache to the front; their number, and the hits uint32 (S,) of the
         others.
 
-        Safe for several threads at once; the hits are this thread's until its next call, for `collect`.
+        Safe for several threads at once: the hits are handed to `collect` by one of them.
         """
-        hits = pool.scratch("hits", SLOTS, np.uint32)
-        hits[:] = 0
+        hits = np.zeros(SLOTS, np.uint32)
         return _sift(raw, self._slots, hits), hits
 
     def collect(self, hits: np.ndarray) -> None:

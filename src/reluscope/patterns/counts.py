@@ -77,7 +77,7 @@ class PatternCounts:
 
     @property
     def collision_bound(self) -> float:
-        """Bound on the probability that any two patterns were taken for one: P^2 / 2^129; 0.0 for patterns."""
+        """Bound on the probability that two patterns were taken for one: P^2 / 2^129, 0.0 for patterns."""
         return collision_bound(self.num_patterns) if self.is_fingerprint else 0.0
 
     @property
