@@ -20,6 +20,7 @@ from reluscope.errors import (
 )
 from reluscope.measures.spec import LAYER_MEASURES
 from reluscope.runs import RunWriter, open_run
+from reluscope.runs.parts import PartTable
 
 
 def rows(step: int, **more) -> list[dict]:
@@ -86,6 +87,24 @@ def test_steps_only_grow(tmp_path):
         for step in (5, 4):
             with pytest.raises(TrajectoryMismatchError, match=f"step {step} .* already goes to step 5"):
                 writer.commit(step, rows(step))
+
+
+def test_an_interrupt_at_the_last_moment_of_a_commit_doubles_nothing(tmp_path, monkeypatch):
+    real = PartTable.append
+
+    def interrupted(self, table):
+        real(self, table)
+        if "total" in table.column_names:
+            raise KeyboardInterrupt
+
+    with RunWriter.create(tmp_path / "run", {}) as writer:
+        writer.commit(0, rows(0))
+        with monkeypatch.context() as patch:
+            patch.setattr(PartTable, "append", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                writer.commit(1, rows(1))
+        writer.commit(1, rows(1))
+    assert open_run(tmp_path / "run").layers["step"].tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(

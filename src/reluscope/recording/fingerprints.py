@@ -84,8 +84,7 @@ def check_continues(stored: Mapping[str, Any], given: Mapping[str, Any], path: P
         listed = "; ".join(differences[:_NAMED_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
         raise TrajectoryMismatchError(
             f'the run at "{path}" cannot be continued with this, because a run holds one training seen in '
-            "one way: "
-            f'{listed}. Use what it was made with, or record to another folder (if_exists="new").'
+            f'one way: {listed}. Use what it was made with, or record to another folder (if_exists="new").'
         )
 
 

@@ -34,8 +34,8 @@ _HAND_OVER_S = 1.0
 class Recorder:
     """Observes a model at scheduled steps of its training and keeps what it sees, durably, in a run folder.
 
-        with rs.Recorder(model, probe, run="runs/mine", schedule=rs.at(0) | rs.logspaced(1, 3000)) as
-        recorder:
+        schedule = rs.at(0) | rs.logspaced(1, 3000)
+        with rs.Recorder(model, probe, run="runs/mine", schedule=schedule) as recorder:
             for step, (x, y) in enumerate(loader):
                 recorder.record(step)                     # the state after `step` updates, when it is due
                 ...                                       # the user's own update
@@ -83,8 +83,7 @@ class Recorder:
         _check_choice("on_error", on_error, ON_ERROR)
         if not isinstance(schedule, Schedule):
             raise ScheduleError(
-                f"schedule={schedule!r} is no schedule; give rs.every(10), rs.at(0) | rs.logspaced(1, 3000), "
-                "..."
+                f"schedule={schedule!r} is no schedule; allowed are rs.every(10), rs.at(0) | rs.every(5), ..."
             )
         chosen = check_instruments(instruments, probe)
         mode = ObservationMode(
@@ -131,16 +130,14 @@ class Recorder:
         raise, other values warn, and nothing is rewritten.
 
         Args:
-            step: optimizer updates done so far; must grow from call to call. The same step again does
-                nothing.
+            step: optimizer updates done so far; grows from call to call. The same step again does nothing.
             force: measure even if the schedule does not list the step: for the final state.
 
         Returns:
-            The Snapshot, or None when nothing was measured.
+            The Snapshot; None when nothing was measured, or what was measured could not be written yet.
 
         Raises:
-            TrajectoryMismatchError: a resumed training is not the one that the run holds. Whatever `on_error`
-                says.
+            TrajectoryMismatchError: a resumed training is not the one of the run, whatever `on_error` says.
             Exception: anything at the first measurement; later, under on_error="raise", what went wrong.
         """
         if not self._is_ready("record"):
@@ -172,8 +169,7 @@ class Recorder:
 
         Args:
             step: must not go back from call to call.
-            loss, accuracy, lr: a number, or a tensor of one; tensors on an accelerator are fetched later,
-            together.
+            loss, accuracy, lr: a number, or a tensor of one; tensors on an accelerator are fetched later.
             batch_indices: which training samples the update used.
         """
         if not self._is_ready("log"):
@@ -209,8 +205,7 @@ class Recorder:
         if step < self._last_step:
             raise ScheduleError(
                 f"record({step}) after record({self._last_step}): steps grow. To go back to an earlier "
-                "state, close "
-                'the recorder and open it again with if_exists="resume".'
+                'state, close the recorder and open it again with if_exists="resume".'
             )
         self._last_step = step
         session = self._session
@@ -222,8 +217,7 @@ class Recorder:
         if not session.can_take(step):
             self._failures.warn(
                 f"step {step} is left out: the run already goes to step {session.last_recorded} without it, "
-                "and a "
-                "run grows at its end only."
+                "and a run grows at its end only."
             )
             return False
         return True

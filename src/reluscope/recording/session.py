@@ -95,8 +95,7 @@ class Session:
         if before is not None and not since_last:
             self._warn(
                 f"the run's last measurement, step {before}, was not passed again, so what changed since "
-                "then is "
-                f"left out at step {step}. Resume from the state of a measured step to avoid this."
+                f"then is left out at step {step}. Resume from the state of a measured step to avoid this."
             )
         if self._sites is None:
             self._meet_sites(snapshot)
@@ -158,8 +157,6 @@ class Session:
         if found:
             self._warn(
                 f"step {step} was measured again with the same parameters and differs in {len(found)} "
-                "values, first "
-                f"{found[0]}. The run keeps the old ones. Device, threads, memory format or versions may "
-                "differ "
-                'from those under "environment" in run.json.'
+                f"values, first {found[0]}. The run keeps the old ones. Device, threads, memory format or "
+                'versions may differ from those under "environment" in run.json.'
             )

@@ -94,9 +94,8 @@ def check_same_parameters(stored: pd.DataFrame, found: str, step: int, path: obj
             f'step {step} is already in the run at "{path}", with other parameters: their hash was {before} '
             "and is "
             f"{found}. This is another training, or one that does not repeat itself bit for bit; going on "
-            "would mix "
-            "two in one run. Resume from the checkpoint of a measured step, or record to another folder "
-            '(if_exists="new").'
+            "would mix two in one run. Resume from the checkpoint of a measured step, or record to another "
+            'folder (if_exists="new").'
         )
 
 

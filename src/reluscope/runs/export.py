@@ -59,8 +59,8 @@ def _need(package: str, suffix: str) -> None:
         importlib.import_module(package)
     except ImportError as error:
         raise MissingExtraError(
-            f'exporting to {suffix} needs the package "{package}", which is not installed: '
-            'pip install "reluscope[export]".'
+            f'exporting to {suffix} needs the package "{package}", which is not installed: pip install '
+            '"reluscope[export]".'
         ) from error
 
 

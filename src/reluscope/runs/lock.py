@@ -111,8 +111,7 @@ def _lock_patiently(descriptor: int, folder: Path) -> None:
             raise
         warnings.warn(
             f'the file system of "{folder}" has no locks ({error.strerror}); nothing stops a second process '
-            "from "
-            "writing the same run, so make sure that there is none.",
+            "from writing the same run, so make sure that there is none.",
             ReluscopeWarning,
             stacklevel=2,
         )

@@ -84,9 +84,8 @@ def warnings(run: Run) -> list[str]:
         if len(low):
             found.append(
                 f"coverage is below 0.5 at the last step for {_named(low['site'])}: most patterns there were "
-                "seen once, "
-                "so the entropy is the sample's rather than the layer's, and similarities are near 0 by "
-                "construction."
+                "seen once, so the entropy is the sample's rather than the layer's, and similarities are "
+                "near 0 by construction."
             )
     estimated = [site for site, exact in zip(layers["site"], layers["exact"], strict=True) if exact is False]
     if estimated:

@@ -105,8 +105,7 @@ def rows_to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, table
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise RunSchemaError(
                 f'a row for "{table}" has a value in the column "{field.name}" that is not of type '
-                f"{field.type}: "
-                f"{error}."
+                f"{field.type}: {error}."
             ) from error
     return pa.Table.from_arrays(arrays, schema=schema)
 
@@ -121,8 +120,7 @@ def check_version(found: Any, path: Path) -> None:
     if found > RUN_SCHEMA_VERSION:
         raise RunSchemaError(
             f'"{path}" was written with run schema {found}; this reluscope reads schemas 1 to '
-            f"{RUN_SCHEMA_VERSION}. "
-            "Update it: pip install --upgrade reluscope."
+            f"{RUN_SCHEMA_VERSION}. Update it: pip install --upgrade reluscope."
         )
 
 
@@ -155,9 +153,8 @@ def read_info(folder: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise RunCorruptError(
-            f'"{path}" is damaged: {error}. The tables beside it are still readable: '
-            f'rs.open_run("{folder}", skip_damaged=True), or '
-            f'polars.read_parquet("{folder / "layers" / "*.parquet"}").'
+            f'"{path}" is damaged: {error}. The tables beside it are still readable: rs.open_run("{folder}", '
+            f'skip_damaged=True), or polars.read_parquet("{folder / "layers" / "*.parquet"}").'
         ) from error
     if not isinstance(info, dict):
         raise RunCorruptError(f'"{path}" holds a {type(info).__name__}, not the description of a run.')

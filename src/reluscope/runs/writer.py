@@ -232,7 +232,8 @@ class RunWriter:
         timing = {"step": step, "seconds": seconds, "time": _now()}
         timings = rows_to_table([timing], arrow_schema(TIMINGS_COLUMNS), table="timings")
         self._timings.replace_from(step, timings)
-        self._layers.append(rows)
+        # Not `append`: a commit that is interrupted after this line and tried again must not double rows.
+        self._layers.replace_from(step, rows)
         self._steps.append(step)
 
     def keep_tables(self, step: int, tables: Mapping[tuple[str, str], StoredTable]) -> None:
@@ -324,8 +325,7 @@ def _exists(folder: Path) -> RunExistsError:
     if (folder / INFO_NAME).exists():
         return RunExistsError(
             f'a run is already at "{folder}". Choose another folder, or say if_exists="resume" to continue '
-            "it or "
-            'if_exists="new" to record beside it.'
+            'it or if_exists="new" to record beside it.'
         )
     found = f"a folder with other files in it and no {INFO_NAME}" if folder.is_dir() else "a file"
     return RunExistsError(
