@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-import reluscope
 from reluscope.instruments import Instrument, Snapshot
 from reluscope.observe import ObservationMode, Probe, Site
 from reluscope.recording.fingerprints import describe_model
@@ -42,7 +41,7 @@ def describe_environment(model: nn.Module) -> dict[str, Any]:
     """What may change bits by rounding: layout, dtypes, device, threads, versions."""
     parameters = list(model.parameters())
     return {
-        "reluscope": reluscope.__version__,
+        "reluscope": metadata.version("reluscope"),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "numba": metadata.version("numba"),
