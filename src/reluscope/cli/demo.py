@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reluscope.cli.console import print_json, print_line
 
+if TYPE_CHECKING:
+    from reluscope.lab import DemoResult
+
 __all__ = ["demo"]
+
+WHAT_TO_LOOK_AT = """\
+What to look at:
+  Relative entropy   how evenly a layer uses its patterns.
+"""
 
 
 def demo(
@@ -45,11 +53,12 @@ def demo(
         webbrowser.open(result.report.resolve().as_uri())
 
 
-def _summarize(result) -> None:
+def _summarize(result: DemoResult) -> None:
     for title, training in result.trainings.items():
         print_line(
             f"  {title:<11}{training.held_out_accuracy:6.1%} of 500 unseen digits right, "
             f"{training.num_measurements} measurements in {training.run}"
         )
     print_line()
+    print_line(WHAT_TO_LOOK_AT)
     print_line(f"Report: {result.report.resolve()}")

@@ -96,8 +96,8 @@ def _check_free(run: Path) -> None:
     """Before anything is loaded: the recorder would refuse too, in the words of the Python API."""
     if (run / "run.json").exists():
         raise RunExistsError(
-            f'a run is already at "{run}". Go on with it: reluscope train --resume --run {run}. Or train into '
-            "another folder: --run DIR."
+            f'a run is already at "{run}". Go on with it: reluscope train --resume --run {run}. '
+            "Or train into another folder: --run DIR."
         )
 
 
