@@ -18,7 +18,7 @@ from reluscope.report.scales import Scale, nice_ticks
 from reluscope.report.text import shown_ticks, site_labels, step_ticks
 from reluscope.report.view import RunView
 
-__all__ = ["curves", "heatmap", "line_style", "matrix", "training"]
+__all__ = ["curves", "heatmap", "line_style", "matrix", "scalar_line", "training"]
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; dashes besides, for print.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
@@ -124,12 +124,17 @@ def line_style(index: int) -> dict[str, Any]:
     return {"color": _COLORS[index % len(_COLORS)], "dash": _DASHES[index % len(_DASHES)], "width": 2}
 
 
+def scalar_line(index: int, column: str) -> dict[str, Any]:
+    """The run's line for a scalar: a learning rate holds until it is set anew."""
+    return line_style(index) | ({"shape": "hv"} if column == "lr" else {})
+
+
 def _scalar_traces(
     view: RunView, index: int, column: str, step: np.ndarray, value: np.ndarray
 ) -> list[dict[str, Any]]:
     """One run's scalar; a long noisy one as logged in the background, its running mean in front."""
     name, noisy = html.escape(view.name, quote=False), is_noisy(column, step.size)
-    x, line = _rounded(step), line_style(index)
+    x, line = _rounded(step), scalar_line(index, column)
     front = {
         "type": "scatter",
         "mode": "lines" if step.size > 30 else "lines+markers",

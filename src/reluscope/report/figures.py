@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from reluscope.errors import ExportError, closest
 from reluscope.measures.spec import LAYER_MEASURES, Measure
 from reluscope.report import text
-from reluscope.report.charts import line_style
+from reluscope.report.charts import scalar_line
 from reluscope.report.scalars import SCALARS, is_noisy, logged, running_mean
 from reluscope.report.scales import Scale, fit_scale
 from reluscope.report.view import Runs, RunView, views_of
@@ -132,7 +132,9 @@ def training(runs: Runs) -> Figure:
         figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True
     ):
         for index, (view, (step, value)) in enumerate(zip(views, series, strict=True)):
-            _logged_line(ax, view, step, value, line=line_style(index), noisy=is_noisy(column, value.size))
+            _logged_line(
+                ax, view, step, value, line=scalar_line(index, column), noisy=is_noisy(column, value.size)
+            )
         ax.set_title(SCALARS[column][0], fontsize=9)
         ax.set_xlabel("step")
         _quiet(ax)
@@ -225,7 +227,15 @@ def _logged_line(
     if noisy:
         ax.plot(step, value, lw=0.5, color=line["color"], alpha=0.3)
         value = running_mean(value)
-    ax.plot(step, value, lw=1.3, color=line["color"], ls=_DASHES[line["dash"]], label=_plain(view.name))
+    ax.plot(
+        step,
+        value,
+        lw=1.3,
+        color=line["color"],
+        ls=_DASHES[line["dash"]],
+        drawstyle="steps-post" if line.get("shape") == "hv" else "default",
+        label=_plain(view.name),
+    )
 
 
 def _indices(view: RunView, steps: Sequence[int] | None) -> list[int]:
@@ -273,7 +283,7 @@ def _quiet(ax: Axes, *, grid: bool = True) -> None:
 
 
 def _titled(measure: Measure) -> str:
-    titled = measure.title if measure.unit == "1" else f"{measure.title} ({measure.unit})"
+    titled = f"{measure.title} (bits)" if measure.unit == "bits" else measure.title
     return "\n".join(textwrap.wrap(titled, 26))
 
 

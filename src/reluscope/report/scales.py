@@ -190,7 +190,9 @@ def _symlog_ticks(low: float, high: float, threshold: float) -> list[tuple[float
     every = max(1, math.ceil(len(decades) / 3))
     sizes = [10.0**decade for decade in decades][::every]
     positions = [math.log10(1.0 + size / threshold) for size in sizes]
-    upper = [(p, _short(size)) for p, size in zip(positions, sizes, strict=True) if p <= high + 1e-9]
+    # next to zero there is no room for a text
+    apart = [(p, size) for p, size in zip(positions, sizes, strict=True) if 0.15 * high < p <= high + 1e-9]
+    upper = [(position, _short(size)) for position, size in apart]
     return [*((-p, f"\u2212{text}") for p, text in reversed(upper)), (0.0, "0"), *upper]
 
 

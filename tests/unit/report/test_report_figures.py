@@ -47,7 +47,7 @@ def test_heat_maps_of_two_runs(make_view) -> None:
 def test_the_default_is_the_paper_s_figure(make_view) -> None:
     figure = figures.heatmaps(make_view())
     labels = [ax.get_ylabel().replace("\n", " ") for ax in figure.axes if not ax.images]
-    assert labels[0] == "Distinct patterns (patterns)"
+    assert labels[0] == "Distinct patterns"
     assert len(labels) == len(figures.PAPER_MEASURES)
     assert "matplotlib.pyplot" not in sys.modules
 
