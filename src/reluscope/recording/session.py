@@ -51,7 +51,10 @@ class Session:
         self.journal = Journal(writer)
         names = [site.name for site in self._sites or ()]
         if self._recorded and not self._trajectory.restore_initial(writer, names):
-            warn("the run keeps no initial tables; similarity to the initial state is left out from here on.")
+            warn(
+                "the run keeps no initial tables; similarity to the initial state is left out, unless the "
+                "first step is passed again."
+            )
 
     @property
     def last_step(self) -> int | None:
