@@ -128,9 +128,10 @@ class SortedAccumulator:
 
     def _add_all(self, make: MakeRows, num_evaluations: int, work: int) -> int:
         """Count all rows that `make` writes, segment by segment; `work` is the values it reads for one."""
-        num_nan = 0
-        for first in range(0, num_evaluations, SEGMENT):
-            last = min(first + SEGMENT, num_evaluations)
+        num_nan, first = 0, 0
+        while first < num_evaluations:
+            # The first table comes early, since it is what frequent keys are chosen from.
+            last = min(first + (SEGMENT if len(self._keys) else MIN_RAW), num_evaluations)
             threads = threads_for((last - first) * work, MIN_VALUES_PER_THREAD)
             ranges = [(first + a, first + b) for a, b in pool.split(last - first, threads)]
             if self._hot and self._hot.is_useful:
@@ -145,6 +146,7 @@ class SortedAccumulator:
             self._num_evaluations += last - first
             if self._num_raw >= min(max(MIN_RAW, self._patience * len(self._keys)), MAX_RAW):
                 self._compact()
+            first = last
         return num_nan
 
     def _add_sifted(self, hot: HotKeys, make: MakeRows, ranges: list[tuple[int, int]]) -> int:

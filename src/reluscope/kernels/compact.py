@@ -18,7 +18,8 @@ from reluscope.kernels.cpu import threads_for
 __all__ = ["compact"]
 
 PART_KEYS = 1 << 17
-MIN_PART_KEYS = 1 << 13
+# Below this a second thread costs more than it saves: a compaction wakes it five times.
+MIN_PART_KEYS = 1 << 15
 
 Result = TypeVar("Result")
 
