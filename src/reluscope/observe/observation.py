@@ -101,35 +101,41 @@ def run_pass(
     first_only: bool = False,
 ) -> tuple[Watcher, list[Unobserved]]:
     """`observe` without the demand for a site; `first_only` stops after one batch."""
-    inventory = take_inventory(check_model(model))
-    hidden = find_hidden_modules(inventory.everything)
-    everything = [*inventory.everything, *hidden]
-    parameters = ParameterKeeper(named_parameters(inventory, hidden))
-    refuse = functools.partial(_refuse_batch_of_one, probe)
-    if mode.batch_norm == "batch" and any(
-        isinstance(one, nn.modules.batchnorm._BatchNorm) for one in everything
-    ):
-        refuse()
-    watcher = Watcher(mode, inventory.modules.keys(), consume, parameters, refuse)
-    unobserved = [*list_silent_hooks(inventory.modules), *list_scripted(inventory)]
-    device = inventory.device
-    with _ONE_AT_A_TIME, _guarded(inventory, everything, parameters, watcher, device, mode):
-        offset, num_batches = 0, probe.num_batches
-        for index, (args, kwargs, labels) in enumerate(probe.batches(device)):
-            size = min(probe.batch_size, probe.num_samples - offset)
-            watcher.begin(BatchInfo(index, offset, size, labels))
-            with _noted(index, num_batches):
-                with watcher:
-                    inventory.root(*args, **kwargs)
-                watcher.end()
-            if index == 0:
-                _check_first(watcher, mode, expected)
-            if on_batch is not None:
-                on_batch(index, num_batches)
-            if first_only:
-                break
-            offset += size
+    root = check_model(model)
+    with _ONE_AT_A_TIME:
+        inventory = take_inventory(root)
+        hidden = find_hidden_modules(inventory.everything)
+        everything = [*inventory.everything, *hidden]
+        parameters = ParameterKeeper(named_parameters(inventory, hidden))
+        refuse = functools.partial(_refuse_batch_of_one, probe)
+        norms = nn.modules.batchnorm._BatchNorm
+        if mode.batch_norm == "batch" and any(isinstance(one, norms) for one in everything):
+            refuse()
+        watcher = Watcher(mode, inventory.modules.keys(), consume, parameters, refuse)
+        unobserved = [*list_silent_hooks(inventory.modules), *list_scripted(inventory)]
+        with _guarded(inventory, everything, parameters, watcher, mode):
+            for index in _watched_batches(inventory, probe, watcher):
+                if index == 0:
+                    _check_first(watcher, mode, expected)
+                if on_batch is not None:
+                    on_batch(index, probe.num_batches)
+                if first_only:
+                    break
     return watcher, [*watcher.unobserved.values(), *unobserved]
+
+
+def _watched_batches(inventory: Inventory, probe: Probe, watcher: Watcher) -> Iterator[int]:
+    """Run the model on one batch after the other; the number of each that has passed."""
+    offset = 0
+    for index, (args, kwargs, labels) in enumerate(probe.batches(inventory.device)):
+        size = min(probe.batch_size, probe.num_samples - offset)
+        watcher.begin(BatchInfo(index, offset, size, labels))
+        with _noted(index, probe.num_batches):
+            with watcher:
+                inventory.root(*args, **kwargs)
+            watcher.end()
+        yield index
+        offset += size
 
 
 @contextmanager
@@ -138,10 +144,10 @@ def _guarded(
     everything: list[nn.Module],
     parameters: ParameterKeeper,
     watcher: Watcher,
-    device: torch.device | None,
     mode: ObservationMode,
 ) -> Iterator[None]:
     """All guards. Attributes come first and are put back last, so that they see the modules as they were."""
+    device_type = inventory.device.type if inventory.device else "cpu"
     plain = [module for module in everything if not isinstance(module, torch.jit.ScriptModule)]
     guards: list[Callable[[], Any]] = [
         torch.no_grad,
@@ -155,7 +161,7 @@ def _guarded(
         lambda: quiet.eval_mode(everything),
         quiet.eager_only,
         quiet.random_streams,
-        lambda: quiet.ambient_autocast(device.type if device else "cpu", mode.autocast),  # pyright: ignore
+        lambda: quiet.ambient_autocast(device_type, mode.autocast),  # pyright: ignore[reportArgumentType]
         quiet.parametrization_cache,
         quiet.quiet_checkpoints,
     ]
