@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -18,6 +19,7 @@ from reluscope.kernels import pool, tables
 from reluscope.kernels.compact import compact
 from reluscope.kernels.cpu import (
     BLOCK_WORDS,
+    MIN_ROWS_PER_THREAD,
     MIN_VALUES_PER_THREAD,
     fingerprint_into,
     pack_range,
@@ -116,15 +118,7 @@ class SortedAccumulator:
         plan = self._plan
         if plan.num_groups == 0:
             return Finished(keys=self._keys, counts=self._counts)
-        size = tables.marginal_size(self._keys, plan.group_bits, plan.group_column)
-        keys, counts = np.empty((size, plan.key_words), np.uint64), np.empty(size, np.int64)
-        patterns, groups = np.empty(len(self._keys), np.int64), np.empty(len(self._keys), np.int64)
-        tables.marginal(
-            self._keys, self._counts, plan.group_bits, plan.group_column, keys, counts, patterns, groups
-        )
-        return Finished(
-            keys=keys, counts=counts, joint_pattern=patterns, joint_group=groups, joint_counts=self._counts
-        )
+        return _split_groups(plan, self._keys, self._counts)
 
     def _add_all(self, make: MakeRows, num_evaluations: int, work: int) -> int:
         """Count all rows that `make` writes, segment by segment; `work` is the values it reads for one."""
@@ -215,3 +209,27 @@ def make_rows(
         if groups is not None:
             _add_groups(words, first, positions, groups, plan.group_bits, plan.group_column, target)
     return num_nan
+
+
+def _split_groups(plan: KeyPlan, rows: np.ndarray, row_counts: np.ndarray) -> Finished:
+    """Both finished tables from (pattern, group) rows uint64 (J, C), cut between patterns for the threads."""
+    how = (plan.group_bits, plan.group_column)
+    cuts = [start for start, _ in pool.split(len(rows), threads_for(len(rows), MIN_ROWS_PER_THREAD))]
+    edges = [tables.pattern_start(rows, cut, *how) for cut in cuts] + [len(rows)]
+    spans = [slice(start, stop) for start, stop in pairwise(edges)]
+    sizes = pool.run([partial(tables.marginal_size, rows[span], *how) for span in spans])
+    places = [0, *np.cumsum(sizes).tolist()]
+    keys, counts = np.empty((places[-1], plan.key_words), np.uint64), np.empty(places[-1], np.int64)
+    patterns, groups = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    tasks = []
+    for span, (start, stop) in zip(spans, pairwise(places), strict=True):
+        of_rows = (rows[span], row_counts[span], *how, start)
+        tasks.append(
+            partial(
+                tables.marginal, *of_rows, keys[start:stop], counts[start:stop], patterns[span], groups[span]
+            )
+        )
+    pool.run(tasks)
+    return Finished(
+        keys=keys, counts=counts, joint_pattern=patterns, joint_group=groups, joint_counts=row_counts
+    )

@@ -163,7 +163,7 @@ class DenseAccumulator:
 
     def _add_grouped(self, values: Values, groups: np.ndarray, ranges: list[tuple[int, int]]) -> int:
         first, last = ranges[0][0], ranges[-1][1]
-        words = np.empty((last - first, 1), np.uint64)
+        words = pool.scratch("segment", last - first, np.uint64).reshape(-1, 1)
         num_nan = sum(
             pool.run([partial(pack_range, values, a, b, words[a - first : b - first]) for a, b in ranges])
         )

@@ -17,6 +17,7 @@ __all__ = [
     "marginal_size",
     "merge_rows",
     "move_down",
+    "pattern_start",
     "raw_union",
     "rows_union",
     "rows_union_size",
@@ -250,21 +251,30 @@ def _is_same_pattern(rows, index, group_bits, group_column):  # pragma: no cover
 
 
 @njit(nogil=True, cache=True)
+def pattern_start(rows, index, group_bits, group_column):  # pragma: no cover - compiled
+    """The first row from `index` on that begins a pattern, in a table of (pattern, group) rows (J, C)."""
+    while 0 < index < rows.shape[0] and _is_same_pattern(rows, index, group_bits, group_column):
+        index += 1
+    return index
+
+
+@njit(nogil=True, cache=True)
 def marginal_size(rows, group_bits, group_column):  # pragma: no cover - compiled
     """Distinct patterns in a table of (pattern, group) rows uint64 (J, C)."""
-    size = 0
-    for index in range(rows.shape[0]):
-        size += index == 0 or not _is_same_pattern(rows, index, group_bits, group_column)
+    size = min(1, rows.shape[0])
+    for index in range(1, rows.shape[0]):
+        size += not _is_same_pattern(rows, index, group_bits, group_column)
     return size
 
 
 @njit(nogil=True, cache=True)
 def marginal(  # pragma: no cover - compiled
-    rows, row_counts, group_bits, group_column, keys, counts, patterns, groups
+    rows, row_counts, group_bits, group_column, first, keys, counts, patterns, groups
 ):
     """Split (pattern, group) rows (J, C) into the patterns' table and, per row, pattern index and group.
 
     The group lies in the lowest `group_bits` bits of the row, or with group_column alone in column 0.
+    Patterns are numbered from `first` on.
     """
     low = 1 if group_column else 0
     shift = np.uint64(group_bits)
@@ -280,5 +290,5 @@ def marginal(  # pragma: no cover - compiled
             counts[size] = 0
             size += 1
         counts[size - 1] += row_counts[index]
-        patterns[index] = size - 1
+        patterns[index] = first + size - 1
         groups[index] = rows[index, 0] if group_column else rows[index, 0] & mask
