@@ -103,6 +103,13 @@ def test_long_streams_equal_numpy_unique(width, kind):
     np.testing.assert_array_equal(counts.counts, expected)
 
 
+def test_a_key_unseen_so_far_is_not_taken_for_an_unused_slot():
+    """Key 0 comes only after frequent keys were chosen; 0 is what an empty slot might hold."""
+    words = np.full((200_000, 1), 1 << 40, np.uint64)
+    words[150_000:] = 0
+    assert count_keys(words, 64).counts.tolist() == [50_000, 150_000]
+
+
 @pytest.mark.parametrize("varying", [(0, 30), (50, 80), (100, 128), (64, 128), (0, 64)])
 def test_two_word_patterns_that_differ_in_few_places(varying):
     """Sort windows hold the highest varying bits only: ties must still be told apart and ordered."""
