@@ -1,12 +1,13 @@
 """Peak memory of `rs.measure` beside the finished tables it returns.
 
-    python benchmarks/memory.py [--data-dir DATA] [--images 2000] [--networks resnet20 convnet20 toynet20 distinct]
+    python benchmarks/memory.py [--data-dir DATA] [--images 2000] [--networks resnet20 ... distinct]
 
-One subprocess per network: kernels warm, then the peak resident set (VmHWM, reset before each; Linux only) of a bare forward pass over
-the probe in the measurement's own state, and of `rs.measure`. "Beyond the batch" is the difference of the two. The finished tables have 16 bytes per
-one-word pattern and 24 per two-word one. `distinct` is one 64-wide and one 100-wide layer on noise, where nearly every evaluation
-has a pattern of its own. A recorder keeps the tables of the first and the last measurement: their size is the column `recorder`.
-Without `--data-dir` the images are noise, and the rows say so. Writes benchmarks/results/memory.csv.
+One subprocess per network: kernels warm, then the peak resident set (VmHWM, reset before each; Linux only) of a
+bare forward pass over the probe, and of `rs.measure`. "Beyond the batch" is the difference of the two. The finished
+tables have 16 bytes per one-word pattern and 24 per two-word one. `distinct` is one 64-wide and one 100-wide layer on
+noise, where nearly every evaluation has a pattern of its own. A recorder keeps the tables of the first and the last
+measurement: their size is reported apart. Without `--data-dir` the images are noise, and the rows say so. Writes
+benchmarks/results/memory.csv.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """What a measurement costs beside a bare forward pass over the same probe.
 
-    python benchmarks/overhead.py [--data-dir DATA] [--images 2000] [--pairs 9] [--networks resnet20 ...] [--labels]
+    python benchmarks/overhead.py [--data-dir DATA] [--images 2000] [--pairs 9] [--labels both]
 
-Interleaves `rs.measure(...).to_dataframe()` with a bare forward pass in alternating order, for channels-last ResNet-20, ConvNet-20
-and ToyNet-20 at initialisation, on CIFAR-10 images in batches of 128. The bare pass runs under `no_grad`, batch norms normalising
-with the batch as in the measurement, running statistics left out, which is the fastest such pass. Beside it, for those who
-compare with inference: the same against a pass on running statistics (`bare_eval`). Without `--data-dir` the images are noise,
-and the rows say so. Writes benchmarks/results/overhead.csv.
+Interleaves `rs.measure(...).to_dataframe()` with a bare forward pass in alternating order, for channels-last ResNet-20,
+ConvNet-20 and ToyNet-20 at initialisation, on CIFAR-10 images in batches of 128. The bare pass runs under `no_grad`,
+batch norms normalising with the batch as in the measurement, running statistics left out, which is the fastest such
+pass. Beside it, for those who compare with inference: a pass on running statistics (`bare_eval`). Without `--data-dir`
+the images are noise, and the rows say so. Writes benchmarks/results/overhead.csv.
 """
 
 from __future__ import annotations
@@ -49,14 +49,20 @@ def compare(name: str, inputs: torch.Tensor, labels: torch.Tensor | None, pairs:
     seconds = interleave(work, pairs)
     row = {"network": name, "images": len(inputs), "labels": labels is not None, "pairs": pairs}
     for alternative in work:
-        row |= {f"{alternative}_s_{key}": round(value, 4) for key, value in spread(seconds[alternative]).items()}
+        row |= {
+            f"{alternative}_s_{key}": round(value, 4) for key, value in spread(seconds[alternative]).items()
+        }
     for base in ("bare", "bare_eval"):
-        row |= {f"ratio_{base}_{key}": round(value, 3) for key, value in ratios(seconds, "measure", base).items()}
+        row |= {
+            f"ratio_{base}_{key}": round(value, 3) for key, value in ratios(seconds, "measure", base).items()
+        }
     return row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--pairs", type=int, default=9)
@@ -73,7 +79,11 @@ def main() -> None:
     for labels in {"without": [None], "with": [classes], "both": [None, classes]}[options.labels]:
         for name in options.networks:
             row = compare(name, inputs, labels, options.pairs)
-            row |= {"data": "cifar10" if options.data_dir else "noise", **machine(), "torch": torch.__version__}
+            row |= {
+                "data": "cifar10" if options.data_dir else "noise",
+                **machine(),
+                "torch": torch.__version__,
+            }
             rows.append(row)
             print(
                 f"{name:10} {'labels' if labels is not None else '      '} bare {row['bare_s_median']:.3f} s, "

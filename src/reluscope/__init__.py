@@ -60,7 +60,32 @@ _HOMES = {
 _SUBMODULES = ("errors", "measures")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_SUBMODULES), *sorted(_HOME_OF)]  # noqa: PLE0604
+__all__ = [
+    "HashList",
+    "ObservationMode",
+    "PatternCounter",
+    "PatternCounts",
+    "Patterns",
+    "Probe",
+    "Recorder",
+    "Run",
+    "Site",
+    "Snapshot",
+    "__version__",
+    "at",
+    "count_keys",
+    "count_patterns",
+    "epochs",
+    "errors",
+    "every",
+    "logspaced",
+    "measure",
+    "measures",
+    "open_run",
+    "pack_patterns",
+    "sites",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> Any:

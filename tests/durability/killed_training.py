@@ -1,7 +1,7 @@
 """A small training that records every step, and a server that runs it in children which it kills.
 
 Not a test: test_kill.py starts it as `python killed_training.py`. torch is imported once; each child is a
-fork in which nothing was used yet. Requests and answers are lines of JSON.
+fork. Requests and answers are lines of JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 
@@ -22,8 +23,7 @@ import torch
 import reluscope as rs
 from reluscope.runs import parts, scalars
 
-NUM_STEPS = 80
-NUM_SITES = 3
+NUM_STEPS = 40
 
 # Small parts, so that the last part is given up for a new one again and again.
 parts.PartLimits = functools.partial(parts.PartLimits, max_steps=7)
@@ -78,27 +78,34 @@ def child(folder: str, back: int, pipe: int) -> None:
 
 
 def serve(request: dict) -> dict:
-    """Run a child, kill it after `delay` seconds (None: never), and tell what it acknowledged."""
+    """Run a child; kill it `delay` seconds (None: never) after `after` acknowledged steps (0: its start).
+
+    The answer holds what it acknowledged, and the seconds to the first and between the others.
+    """
     reading, writing = os.pipe()
+    started = time.monotonic()
     process = os.fork()
     if process == 0:
         child(request["folder"], request["back"], writing)
     os.close(writing)
-    deadline = None if request["delay"] is None else time.monotonic() + request["delay"]
-    said = b""
+    deadline, said, moments = None, b"", [started]
     while True:
+        if len(moments) > request["after"] and request["delay"] is not None and deadline is None:
+            deadline = moments[request["after"]] + request["delay"]
         patience = None if deadline is None else max(0.0, deadline - time.monotonic())
         ready, _, _ = select.select([reading], [], [], patience)
         if not ready:
             os.kill(process, signal.SIGKILL)
-            deadline = None
-            continue
+            break
         piece = os.read(reading, 65536)
         if not piece:
             break
         said += piece
-    os.close(reading)
+        moments += [time.monotonic()] * piece.count(b"\n")
     _, status = os.waitpid(process, 0)
+    while piece := os.read(reading, 65536):  # acknowledged, and then killed
+        said += piece
+    os.close(reading)
     steps, _, error = said.decode().partition("error\n")
     words = steps.split()
     return {
@@ -106,11 +113,21 @@ def serve(request: dict) -> dict:
         "killed": os.WIFSIGNALED(status),
         "done": "done" in words,
         "error": error,
+        "first_s": moments[min(1, len(moments) - 1)] - started,
+        "step_s": (moments[-1] - moments[min(1, len(moments) - 1)]) / max(1, len(moments) - 2),
     }
 
 
 def main() -> None:
     torch.set_num_threads(1)
+    # Everything that is imported at first use is imported here, once.
+    with tempfile.TemporaryDirectory() as folder:
+        model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU())
+        probe = rs.Probe(torch.randn(4, 6), torch.arange(4) % 3)
+        with rs.Recorder(model, probe, folder, schedule=rs.every(1)) as recorder:
+            recorder.record(0)
+            recorder.record(1)
+        assert rs.open_run(folder).layers["step"].tolist() == [0, 1]
     print(json.dumps({"ready": os.getpid()}), flush=True)  # noqa: T201
     for line in sys.stdin:
         print(json.dumps(serve(json.loads(line))), flush=True)  # noqa: T201
