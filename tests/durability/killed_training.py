@@ -19,6 +19,7 @@ import traceback
 os.environ["RELUSCOPE_KERNELS"] = "reference"  # no compiling in two hundred processes
 
 import torch
+import torch._dynamo  # optimizers import it at their first step, which takes a second
 
 import reluscope as rs
 from reluscope.runs import parts, scalars
