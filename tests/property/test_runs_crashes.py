@@ -250,6 +250,9 @@ class WriterUnderCrashes(RuleBasedStateMachine):
         self.writer._lock.release(closed=False)  # what the system does for a dead process
         self.writer = None
         assert open_run(self.folder).state == "interrupted"
+        # As the folder lies, before anybody cleans up, others can read it.
+        found = pl.read_parquet(self.folder / "layers" / "*.parquet").select("step", "site").rows()
+        assert found == [(step, site) for step in open_run(self.folder).steps for site in SITES]
         for countdown in countdowns:
             try:
                 with self.disk.failing(countdown, Crash()):
