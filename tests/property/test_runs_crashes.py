@@ -75,9 +75,14 @@ class FaultyDisk:
         self.is_down = False
 
     def open_new(self, path: Path):
-        self._step()
+        stream = self._real["_open_new"](path)
         self._unsynced.add(path)
-        return self._real["_open_new"](path)
+        try:
+            self._step()
+        except BaseException:
+            stream.close()  # it was made, and nothing was written
+            raise
+        return stream
 
     def sync_file(self, stream) -> None:
         self._step()
@@ -129,7 +134,7 @@ def tables_of(step: int, kind: str) -> dict:
     return {(kind, site): (keys, np.ones(step + 1, np.int64), {"width": 16}) for site in SITES}
 
 
-COUNTDOWNS = st.one_of(st.just(NO_FAULT), st.integers(0, 30))
+COUNTDOWNS = st.one_of(st.just(NO_FAULT), st.integers(0, 11), st.integers(0, 24))
 LOST = st.lists(st.booleans(), max_size=8)
 
 
