@@ -65,7 +65,7 @@ class NoSitesError(ReluscopeError, ValueError):
 
 
 class UnknownSiteError(ReluscopeError, KeyError):
-    """A name or pattern matches no site."""
+    """A name or glob matches no site."""
 
     def __str__(self) -> str:  # KeyError would show the repr of the text
         return str(self.args[0]) if self.args else ""

@@ -128,6 +128,8 @@ def _maximum(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ActivationCall
 
 
 def _fused(operation: str, reason: str) -> Recogniser:
+    """A call that holds an activation within, listed with the reason why it is not observed."""
+
     def recognise(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ActivationCall | None:
         tensor = _argument(args, kwargs, 0, "input")
         if not isinstance(tensor, torch.Tensor):
@@ -162,26 +164,13 @@ def _kinked() -> dict[str, Recogniser]:
 
 # tanh and sigmoid serve as gates and in losses too, so like clamp they count only where axis 0 is the batch.
 _SMOOTH = (
-    *(
-        "gelu",
-        "silu",
-        "elu",
-        "selu",
-        "celu",
-        "mish",
-        "softplus",
-        "hardswish",
-        "logsigmoid",
-        "softsign",
-        "tanhshrink",
-    ),
-    *("tanh", "sigmoid"),
+    *("gelu", "silu", "elu", "selu", "celu", "mish", "softplus"),
+    *("hardswish", "logsigmoid", "softsign", "tanhshrink", "tanh", "sigmoid"),
 )
 
 _RECURRENT = (
     "the recurrent kernel computes its activations inside one fused call; write the recurrence with RNN "
-    "cells and "
-    "F.relu to observe it"
+    "cells and F.relu to observe it"
 )
 _ENCODER = "torch's fused encoder layer computes its activation inside one call"
 
@@ -207,8 +196,7 @@ def activation_table() -> dict[Any, Recogniser]:
     """Every torch function that is an activation, with the recogniser of its calls.
 
     Keys are the function objects that `__torch_function__` receives: of `torch`, `torch.Tensor`,
-    `torch.nn.functional` and `torch._C._nn`, plain and in-place. Functions a torch version lacks are left
-    out.
+    `torch.nn.functional` and `torch._C._nn`, plain and in-place, as far as this torch version has them.
     """
     named = _kinked()
     named.update((name, _fixed(name, 0.0, smooth=True, guarded=True)) for name in _SMOOTH)

@@ -32,15 +32,8 @@ def default_axis(num_dims: int) -> UnitAxis:
 
 _IMAGE = {  # functions whose output has the units before its spatial axes, which is axis 1 of a batch
     "convolution": (
-        *(
-            "conv1d",
-            "conv2d",
-            "conv3d",
-            "conv_transpose1d",
-            "conv_transpose2d",
-            "conv_transpose3d",
-            "convolution",
-        ),
+        *("conv1d", "conv2d", "conv3d", "convolution"),
+        *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
     ),
     "batch_norm": ("batch_norm", "native_batch_norm"),
     "group_norm": ("group_norm", "native_group_norm"),
@@ -54,14 +47,8 @@ _LAST = {  # functions whose output has the units on the last axis
     "matmul": ("matmul", "mm", "bmm", "einsum", "tensordot", "__matmul__", "__rmatmul__"),
     "attention": ("multi_head_attention_forward", "scaled_dot_product_attention"),
     "recurrent": (
-        "rnn_relu",
-        "rnn_tanh",
-        "lstm",
-        "gru",
-        "rnn_relu_cell",
-        "rnn_tanh_cell",
-        "lstm_cell",
-        "gru_cell",
+        *("rnn_relu", "rnn_tanh", "lstm", "gru"),
+        *("rnn_relu_cell", "rnn_tanh_cell", "lstm_cell", "gru_cell"),
     ),
 }
 _MOVING = {  # functions that move, merge or split axes
@@ -70,21 +57,12 @@ _MOVING = {  # functions that move, merge or split axes
     "move": ("movedim", "moveaxis"),
     "reverse": ("t", "mT", "T"),
     "reshape": (
-        "reshape",
-        "view",
-        "flatten",
-        "unflatten",
-        "squeeze",
-        "unsqueeze",
-        "unsqueeze_",
-        "reshape_as",
-        "view_as",
+        *("reshape", "reshape_as", "view", "view_as"),
+        *("flatten", "unflatten", "squeeze", "unsqueeze", "unsqueeze_"),
     ),
     "index": ("__getitem__", "select"),
     "stack": ("stack",),
 }
-
-
 _NAMESPACES = (torch, torch.Tensor, functional, torch._C._nn, torch._C._VariableFunctions)  # pyright: ignore
 
 

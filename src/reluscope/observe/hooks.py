@@ -26,8 +26,7 @@ LOCAL_HOOKS = (
     "_backward_pre_hooks",
 )
 _COMPUTING_TYPES = (WeightNorm, SpectralNorm, BasePruningMethod)
-# Packages of torch whose hooks make weights or activations; those that count, trace or profile are not among
-# them.
+# Packages of torch whose hooks make weights or activations; hooks that count, trace or profile stay silent.
 _COMPUTING_PACKAGES = (
     "torch.nn.utils.",
     "torch.distributed.fsdp.",

@@ -34,8 +34,7 @@ def sites(
     smooth: bool = False,
     autocast: torch.dtype | str | None = None,
 ) -> pd.DataFrame:
-    """List every site of a model, and every activation, hook and module that is not observed, with the
-    reason.
+    """List every site of a model, and every activation, hook and module that is not observed, and why.
 
     Args:
         model: as for `observe`.
@@ -58,7 +57,7 @@ def sites(
     watcher, unobserved = run_pass(model, probe, mode, lambda batch: None, None, None, first_only=True)
     rows: list[dict[str, Any]] = []
     for site in watcher.sites:
-        selected = matches(site.name, mode.patterns)
+        selected = matches(site.name, mode.globs)
         values = {name: getattr(site, name) for name in _COLUMNS}
         reason = "" if selected else "not selected by sites=..."
         rows.append({"site": site.name, **values, "observed": selected, "reason": reason})

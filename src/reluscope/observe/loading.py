@@ -1,5 +1,4 @@
-"""Reading a Dataset or DataLoader once, for a probe: in a fixed order, without moving anybody's random
-stream.
+"""Reading a Dataset or DataLoader once, for a probe, in a fixed order; nobody's random stream moves.
 
 The loader's own iterator is not used: it draws a seed from the global generator, starts workers and, with
 persistent workers, stays behind on the loader. Its sampler, batch sampler, dataset and collate function are
@@ -105,8 +104,8 @@ def _collated(items: list[Any], collate: Any) -> Any:
     except (TypeError, RuntimeError) as error:
         raise ProbeError(
             f"the samples of the dataset cannot be put into one batch ({error}). A probe needs tensors, "
-            f"arrays or "
-            "numbers of one shape: add a transform, or pass a DataLoader with a collate_fn that does it."
+            "arrays or numbers of one shape: add a transform, or pass a DataLoader with a collate_fn that "
+            "does it."
         ) from error
 
 
@@ -127,10 +126,8 @@ def _split(batch: Any) -> tuple[Any, Any]:
 def _joined(parts: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     if not parts:
         raise EmptyProbeError("the dataset or loader yields no sample; a probe needs at least one.")
-    labels = [labels for _, labels in parts]
-    return _concatenated([inputs for inputs, _ in parts]), None if labels[0] is None else _concatenated(
-        labels
-    )
+    inputs, labels = [inputs for inputs, _ in parts], [labels for _, labels in parts]
+    return _concatenated(inputs), None if labels[0] is None else _concatenated(labels)
 
 
 def _concatenated(values: list[Any]) -> Any:
@@ -141,9 +138,8 @@ def _concatenated(values: list[Any]) -> Any:
             return torch.cat(values) if first.ndim else torch.stack(values)
         except (RuntimeError, TypeError) as error:
             raise ProbeError(
-                f"the batches do not fit together ({error}). A probe needs samples of one shape: pad them "
-                f"all to the "
-                "same length."
+                f"the batches do not fit together ({error}). A probe needs samples of one shape: "
+                "pad them all to the same length."
             ) from error
     if isinstance(first, Mapping):
         return {key: _concatenated([value[key] for value in values]) for key in first}

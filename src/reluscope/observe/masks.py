@@ -17,17 +17,8 @@ __all__ = ["MaskTracker"]
 
 _COMPARISONS = ("gt", "ge", "lt", "le", "greater", "less", "greater_equal", "less_equal")
 _CASTS = (
-    "to",
-    "float",
-    "double",
-    "half",
-    "bfloat16",
-    "type",
-    "type_as",
-    "int",
-    "long",
-    "logical_not",
-    "bitwise_not",
+    *("to", "float", "double", "half", "bfloat16", "type", "type_as", "int", "long"),
+    *("logical_not", "bitwise_not"),
 )
 _USES = {
     "where": ("where",),

@@ -22,8 +22,7 @@ class ObservationMode:
     Every module runs in eval mode, under `torch.no_grad()`, with ambient autocast switched off.
 
     Args:
-        sites: which sites are consumed: a glob or name, or several of them (`"layer1.*"`, `["stem.relu",
-            "fc*"]`).
+        sites: which sites are consumed: a glob or name (`"layer1.*"`), or several (`["stem.relu", "fc*"]`).
         batch_norm: `"batch"`, batch norms normalise with the statistics of the probe's batch, as in training
             and in [A] (running statistics are untouched, frozen ones are treated alike); `"running"`, as in
             evaluation.
@@ -31,8 +30,7 @@ class ObservationMode:
             number, that axis at every site; a mapping of globs to axes, for the sites that match. Negative
             counts from the end.
         smooth: also observe smooth activations (GELU, SiLU, tanh...), at the sign of their input.
-        autocast: None, or the dtype (or its name, `"bfloat16"`) under which the pass runs, whatever is
-            ambient.
+        autocast: None, or the dtype under which the pass runs, or its name, whatever is ambient.
 
     Raises:
         MeasurementError: an unknown `batch_norm`, or an `autocast` that is no floating dtype.
@@ -49,19 +47,17 @@ class ObservationMode:
     def __post_init__(self) -> None:
         if self.batch_norm not in _BATCH_NORM:
             raise MeasurementError(
-                f'batch_norm={self.batch_norm!r} is not known. Allowed: "batch" (statistics of the probe\'s '
-                f"batch) "
-                'and "running" (those gathered in training).'
+                f"batch_norm={self.batch_norm!r} is not known. Allowed: "
+                '"batch" (statistics of the probe\'s batch) and "running" (those gathered in training).'
             )
         if not isinstance(self.smooth, bool):
             raise MeasurementError(f"smooth={self.smooth!r} must be True or False.")
         if not isinstance(self.sites, str):
             object.__setattr__(self, "sites", tuple(self.sites))
-        if not self.patterns or not all(isinstance(one, str) and one for one in self.patterns):
+        if not self.globs or not all(isinstance(one, str) and one for one in self.globs):
             raise UnknownSiteError(
-                f"sites={self.sites!r} selects nothing. Pass a name or glob, or several of them; all sites "
-                f"are "
-                'sites="*".'
+                f"sites={self.sites!r} selects nothing. Pass a name or glob, or several of them; "
+                'all sites are sites="*".'
             )
         if isinstance(self.channel_dim, Mapping):
             object.__setattr__(self, "channel_dim", dict(self.channel_dim))
@@ -70,7 +66,7 @@ class ObservationMode:
         object.__setattr__(self, "autocast", _autocast_dtype(self.autocast))
 
     @property
-    def patterns(self) -> tuple[str, ...]:
+    def globs(self) -> tuple[str, ...]:
         """The globs of `sites`, always as a tuple."""
         return (self.sites,) if isinstance(self.sites, str) else tuple(self.sites)
 
@@ -97,14 +93,12 @@ def _check_axis(glob: Any, axis: Any) -> None:
     if not isinstance(glob, str) or isinstance(axis, bool) or not isinstance(axis, int):
         raise UnitAxisError(
             f"channel_dim={{{glob!r}: {axis!r}}} is no unit axis. Pass an int for every site, or a mapping "
-            f"of globs "
-            'to ints such as {"features.*": 1, "head.*": -1}.'
+            'of globs to ints such as {"features.*": 1, "head.*": -1}.'
         )
     if axis == 0:
         raise UnitAxisError(
             f'channel_dim={{"{glob}": 0}}: axis 0 holds the samples. Name the axis of the channels or '
-            f"features, "
-            "1 or higher, or negative to count from the end."
+            "features, 1 or higher, or negative to count from the end."
         )
 
 
@@ -115,7 +109,6 @@ def _autocast_dtype(autocast: torch.dtype | str | None) -> torch.dtype | None:
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise MeasurementError(
             f"autocast={autocast!r} is no floating dtype. Allowed: None, or a dtype such as torch.bfloat16 "
-            f"or its "
-            'name "bfloat16".'
+            'or its name "bfloat16".'
         )
     return found

@@ -1,7 +1,6 @@
 """Names of sites: paths of modules in the unwrapped model, and a call stack of our own.
 
-torch's ModuleTracker names a shared module by its last parent and prefixes the class, so it does not serve
-here.
+torch's ModuleTracker does not serve: it names a shared module by its last parent and prefixes the class.
 """
 
 from __future__ import annotations

@@ -57,18 +57,17 @@ def observe(
 ) -> Observation:
     """Run one measurement's pass over the probe and hand every selected site's pre-activations to `consume`.
 
-    The model is left as it was: see "What is left alone" in the guide. An exception of the model passes
-    through unchanged, with a note, after everything is restored.
+    The model is left as it was: parameters, buffers, attributes, gradients, modes, hooks and random streams.
+    An exception of the model passes through unchanged, with a note, after everything is restored.
 
     Args:
-        model: any module; DataParallel, DistributedDataParallel and `torch.compile` wrappers are looked
-            through.
+        model: any module; DataParallel, DistributedDataParallel and `torch.compile` wrappers are taken off.
         probe: the inputs.
         mode: what is observed, and in which state.
         consume: called once per selected site and batch, in the order of the forward pass, before the
             activation runs.
         expected: the sites of an earlier observation, which this one must visit again.
-        on_batch: called after each batch with its number and the number of batches.
+        on_batch: called after each batch with its index, from 0, and the number of batches.
 
     Raises:
         UnsupportedModelError: no module, scripted as a whole, or lazy and not yet initialised.
@@ -83,7 +82,7 @@ def observe(
     if not watcher.sites:
         raise NoSitesError(_no_sites(unobserved))
     return Observation(
-        sites=tuple(site for site in watcher.sites if matches(site.name, mode.patterns)),
+        sites=tuple(site for site in watcher.sites if matches(site.name, mode.globs)),
         all_sites=tuple(watcher.sites),
         unobserved=tuple(unobserved),
         num_samples=probe.num_samples,
@@ -192,6 +191,7 @@ def _framed(forward: Callable[..., Any], frame: Frame, stack: list[Frame]) -> Ca
 
 @contextmanager
 def _noted(index: int, num_batches: int) -> Iterator[None]:
+    """Say in a note on the model's own exception where it was raised."""
     try:
         yield
     except BaseException as error:
@@ -206,7 +206,7 @@ def _check_first(watcher: Watcher, mode: ObservationMode, expected: Sequence[Sit
         check_selection(mode, [site.name for site in watcher.sites], watcher.unobserved.values())
     if expected is not None:
         known = [(site.name, site.operation, site.width) for site in expected]
-        found = [label for label in watcher.labels if matches(label[0], mode.patterns)]
+        found = [label for label in watcher.labels if matches(label[0], mode.globs)]
         check_same_sites(known, found, "than at the earlier measurement")
 
 
@@ -218,9 +218,8 @@ def _refuse_batch_of_one(probe: Probe) -> None:
     else:
         found = f"{probe.num_samples} samples in batches of {probe.batch_size} leave a last batch of one"
     raise ProbeError(
-        f'batch_norm="batch" normalises with the statistics of each batch, and a batch of one has none: '
-        f"{found}. Use "
-        f'another batch_size, another number of samples, or batch_norm="running".'
+        'batch_norm="batch" normalises with the statistics of each batch, and a batch of one has none: '
+        f'{found}. Use another batch_size, another number of samples, or batch_norm="running".'
     )
 
 

@@ -53,9 +53,8 @@ class Probe:
         if isinstance(inputs, (Dataset, DataLoader)):
             if labels is not None:
                 raise LabelsError(
-                    f"labels were passed beside a {type(inputs).__name__}, which brings its own. Leave "
-                    f"labels out, or "
-                    "pass the inputs as a tensor."
+                    f"labels were passed beside a {type(inputs).__name__}, which brings its own. "
+                    "Leave labels out, or pass the inputs as a tensor."
                 )
             inputs, labels = read_loader(inputs) if isinstance(inputs, DataLoader) else read_dataset(inputs)
         with torch.no_grad():
@@ -168,8 +167,7 @@ def _named_leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 def _slice(tensor: torch.Tensor, start: int, stop: int, device: torch.device | str | None) -> torch.Tensor:
     part = tensor if tensor.ndim == 0 else tensor[start:stop]
     moved = part if device is None else part.to(device)
-    # `to` hands back the very tensor when it is there already; an in-place first operation would then write
-    # to us.
+    # `to` hands back the very tensor when it is there already; an in-place first operation would write to it.
     return moved.clone() if moved is part else moved
 
 
@@ -194,8 +192,7 @@ def _copied(inputs: Any, device: torch.device | str | None) -> Any:
         return tuple(_nested(one, device) for one in inputs)
     raise ProbeError(
         f"inputs of type {type(inputs).__name__} cannot be a probe. Allowed: a tensor or array, a tuple of "
-        f"them "
-        "(positional arguments), a dict (keyword arguments), a Dataset or a DataLoader."
+        "them (positional arguments), a dict (keyword arguments), a Dataset or a DataLoader."
     )
 
 
@@ -219,8 +216,7 @@ def _num_samples(inputs: Any) -> int:
         found = ", ".join(f'"{name}" has {size}' for name, size in sizes.items())
         raise ProbeError(
             f"the inputs disagree on the number of samples: {found}. Axis 0 of every tensor is the samples; "
-            f"give a "
-            "shared tensor one row per sample with expand(num_samples, ...)."
+            "give a shared tensor one row per sample with expand(num_samples, ...)."
         )
     count = next(iter(sizes.values()))
     if count == 0:
@@ -238,16 +234,14 @@ def _class_labels(labels: Any, num_samples: int) -> torch.Tensor:
         )
     except TypeError as error:
         raise LabelsError(
-            f"labels of type {type(labels).__name__} are no classes. Pass one integer per sample; names "
-            f"become "
-            "integers with numpy.unique(names, return_inverse=True)[1]."
+            f"labels of type {type(labels).__name__} are no classes. Pass one integer per sample; "
+            "names become integers with numpy.unique(names, return_inverse=True)[1]."
         ) from error
     if tensor.ndim != 1:
         raise LabelsError(
             f"labels have shape {tuple(tensor.shape)}; one integer class per sample has shape "
-            f"({num_samples},). "
-            "One-hot or probability labels become classes with labels.argmax(1), a column with "
-            "labels.squeeze(1)."
+            f"({num_samples},). One-hot or probability labels become classes with labels.argmax(1), "
+            "a column with labels.squeeze(1)."
         )
     if len(tensor) != num_samples:
         raise LabelsError(
@@ -256,13 +250,12 @@ def _class_labels(labels: Any, num_samples: int) -> torch.Tensor:
     if tensor.is_floating_point() or tensor.is_complex():
         raise LabelsError(
             f"labels of dtype {tensor.dtype} are no classes. Classes become integers with labels.long(); "
-            f"for a "
-            "regression pass the inputs alone, labels=None."
+            "for a regression pass the inputs alone, labels=None."
         )
     tensor = tensor.to(torch.int64, copy=True)
     if int(tensor.min()) < 0:
         raise LabelsError(
-            f"the smallest label is {int(tensor.min())}; classes count from 0. Leave samples without a "
-            f"class out."
+            f"the smallest label is {int(tensor.min())}; classes count from 0. "
+            "Leave samples without a class out."
         )
     return tensor

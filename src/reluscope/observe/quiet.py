@@ -40,10 +40,10 @@ _SEED = 0
 
 @contextmanager
 def random_streams() -> Iterator[None]:
-    """Run under fixed seeds and put every global random stream back: torch (CPU and each device in use),
-    NumPy, random.
+    """Run under fixed seeds and put every global random stream back.
 
-    The fixed seed makes a model that draws numbers in eval mode show the same bits at every measurement.
+    The streams are those of torch (CPU and each device in use), NumPy and `random`. The fixed seed makes a
+    model that draws numbers in eval mode show the same bits at every measurement.
     """
     generators = [torch.default_generator]
     # Asking a device that is not in use would initialise it.
@@ -170,8 +170,7 @@ def eager_only() -> AbstractContextManager[Any]:
 
 @contextmanager
 def ambient_autocast(device_type: str, dtype: torch.dtype | None) -> Iterator[None]:
-    """Autocast off on every device type, whatever is ambient, or on for `device_type` with the dtype asked
-    for.
+    """Autocast off on every device type, whatever is ambient, or on for `device_type` with the given dtype.
 
     Without a cache: torch versions that keep casts made under `no_grad` would hand ours, which carry no
     gradient, to the training step in the caller's region.

@@ -108,9 +108,9 @@ class SiteBatch:
     labels: torch.Tensor | None
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a site's name is one of the patterns or matches one as a glob."""
-    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+def matches(name: str, globs: Iterable[str]) -> bool:
+    """Whether a site's name is one of the globs, letter by letter, or matches one."""
+    return any(name == glob or fnmatchcase(name, glob) for glob in globs)
 
 
 def describe_site(
@@ -142,33 +142,29 @@ def _unit_axis(name: str, num_dims: int, found: UnitAxis, mode: ObservationMode)
     axes = mode.axes
     # A name given in full wins over a glob that happens to match it as well.
     given = axes.get(name, next((axis for glob, axis in axes.items() if fnmatchcase(name, glob)), None))
-    if given is None or not matches(name, mode.patterns):
+    if given is None or not matches(name, mode.globs):
         return found
     axis = given + num_dims if given < 0 else given
     if not 0 < axis < num_dims:
         raise UnitAxisError(
             f'channel_dim={given} does not fit the site "{name}", whose pre-activations have {num_dims} '
-            f"dimensions. "
-            f"Allowed: 1 to {num_dims - 1}, or {1 - num_dims} to -1 (axis 0 holds the samples). Give this "
-            f"site an axis "
-            f'of its own with channel_dim={{"{name}": ...}}.'
+            f"dimensions. Allowed: 1 to {num_dims - 1}, or {1 - num_dims} to -1 (axis 0 holds the samples). "
+            f'Give this site an axis of its own with channel_dim={{"{name}": ...}}.'
         )
     return UnitAxis(axis, "given")
 
 
 def check_selection(mode: ObservationMode, names: Sequence[str], unobserved: Iterable[Unobserved]) -> None:
-    """Raise `UnknownSiteError` when a pattern of `sites` or a key of `channel_dim` matches no name."""
+    """Raise `UnknownSiteError` when a glob of `sites` or a key of `channel_dim` matches no name."""
     reasons = {one.name: one.reason for one in unobserved}
-    for option, patterns in (("sites", mode.patterns), ("channel_dim", tuple(mode.axes))):
-        for pattern in patterns:
-            if pattern == "*" or any(matches(name, (pattern,)) for name in names):
+    for option, globs in (("sites", mode.globs), ("channel_dim", tuple(mode.axes))):
+        for glob in globs:
+            if glob == "*" or any(matches(name, (glob,)) for name in names):
                 continue
-            seen = (
-                f' "{pattern}" was met but is not observed: {reasons[pattern]}.' if pattern in reasons else ""
-            )
+            seen = f' "{glob}" was met but is not observed: {reasons[glob]}.' if glob in reasons else ""
             raise UnknownSiteError(
-                f'no site matches {option}="{pattern}".{seen} The model has {len(names)}; closest: '
-                f"{closest(pattern, names)}. List them with rs.sites(model, example_input)."
+                f'no site matches {option}="{glob}".{seen} The model has {len(names)}; closest: '
+                f"{closest(glob, names)}. List them with rs.sites(model, example_input)."
             )
 
 
@@ -191,8 +187,6 @@ def check_same_sites(
     more = f" and {len(difference) - 6} more differences" if len(difference) > 6 else ""
     raise SitesChangedError(
         f"the forward pass visited other sites {when}: {'; '.join(difference[:6])}{more}. A measurement "
-        f"needs the same "
-        "list every time: select sites that are always visited (sites=...), or make the forward pass in "
-        "eval mode "
-        "independent of the batch and of the step."
+        "needs the same list every time: select sites that are always visited (sites=...), or make the "
+        "forward pass in eval mode independent of the batch and of the step."
     )

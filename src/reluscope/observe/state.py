@@ -3,8 +3,7 @@
 Plain tensors and buffers are exchanged for clones while the pass runs, and the originals put back untouched:
 their version counters do not move, so that a graph waiting for its backward pass stays valid. Views and
 shared memory stay views and shared among the clones. Containers (lists, dicts, sets, deques) stay the same
-objects, since others may hold them too; their contents are put back. Parameters are not copied
-(`parameters.py`).
+objects, since others may hold them too; their contents are put back. Parameters: see `parameters.py`.
 """
 
 from __future__ import annotations

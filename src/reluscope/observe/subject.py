@@ -101,8 +101,7 @@ def check_model(model: object) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(
             f"a {type(model).__name__} cannot be observed; pass a torch.nn.Module. A function becomes one "
-            f"inside the "
-            "forward of a module."
+            "inside the forward of a module."
         )
     root = unwrap(model)
     if isinstance(root, torch.jit.ScriptModule):
@@ -113,9 +112,8 @@ def check_model(model: object) -> nn.Module:
     for name, parameter in (*root.named_parameters(), *root.named_buffers()):
         if isinstance(parameter, (nn.UninitializedParameter, nn.UninitializedBuffer)):
             raise UnsupportedModelError(
-                f'"{name}" is not initialised yet: lazy modules take their shapes from a first forward '
-                f"pass. Run the "
-                "model once before measuring."
+                f'"{name}" is not initialised yet: lazy modules take their shapes from a first forward pass. '
+                "Run the model once before measuring."
             )
     if _is_sharded(root):
         raise UnsupportedModelError(

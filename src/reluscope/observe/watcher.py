@@ -69,6 +69,7 @@ class Watcher(TorchFunctionMode):
         mode: what is observed.
         paths: all module paths of the model.
         consume: receives the selected sites' batches, before the activation runs.
+        parameters: told of every call that may write to a parameter, before it runs.
         refuse_batch_norm: called when a batch norm is met that must not be normalised with the batch.
     """
 
@@ -131,8 +132,8 @@ class Watcher(TorchFunctionMode):
             return func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
         result = func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
         self._tags.note(func, args, kwargs, result)
-        if (source := self._masks.note(func, args, kwargs, result)) is not None:
-            self._list_mask(source)
+        if (use := self._masks.note(func, args, kwargs, result)) is not None:
+            self._list_mask(use)
         return result
 
     def _make_handlers(self) -> dict[Any, Callable[..., Any] | None]:
@@ -198,7 +199,7 @@ class Watcher(TorchFunctionMode):
             self.failure = error
             raise
         self.sites.append(site)
-        return _Decision(frame.path, call.operation, base, site, matches(name, self._mode.patterns))
+        return _Decision(frame.path, call.operation, base, site, matches(name, self._mode.globs))
 
     def _follow(self, frame: Frame, call: ActivationCall) -> _Decision | None:
         """Later batches: the decision of the first, or None once the calls differ from it."""
@@ -258,9 +259,8 @@ class Watcher(TorchFunctionMode):
             self._namer.base(path, function, is_module_call=False),
             path,
             function,
-            f"a comparison with 0 feeds {function}: a rectifier spelled out is not observed; write it as "
-            f"F.relu or "
-            "clamp(min=0)",
+            f"a comparison with 0 feeds {function}: a rectifier spelled out is not observed; "
+            "write it as F.relu or clamp(min=0)",
         )
 
     # Batch norm ---------------------------------------------------------------------------------------------
