@@ -1,7 +1,6 @@
 """The lab: networks, images, specifications and one training loop, on the public API only.
 
-`train(preset("resnet20-mnist-sample"), "runs/first")` trains, records and checkpoints; `run_demo()` shows it
-off.
+`train(preset("resnet20-mnist-sample"), "runs/first")` trains, records and checkpoints; `run_demo()` shows it.
 """
 
 # checkpoints

@@ -9,8 +9,7 @@ __all__ = ["crop_flip"]
 
 
 def crop_flip(images: Tensor, generator: torch.Generator, *, fill: Tensor, padding: int = 4) -> Tensor:
-    """Each image padded on all sides, cut back to its size at a random place, and mirrored with probability
-    1/2.
+    """Each image padded on all sides, cut back to size at a random place, mirrored with probability 1/2.
 
     Args:
         images: (batch, channels, height, width); not changed.

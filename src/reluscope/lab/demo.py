@@ -96,7 +96,7 @@ def _clear(folder: Path) -> None:
         return
     if not (folder / "run.json").is_file():
         raise RunExistsError(
-            f"{folder} is there and is no run of an earlier demo. Name another folder: "
-            "reluscope demo --out DIR."
+            f"{folder} is there and is no run of an earlier demo. Name another folder: reluscope demo "
+            "--out DIR."
         )
     shutil.rmtree(folder)

@@ -24,8 +24,10 @@ _NEGATIVE_SLOPES = {"relu": 0.0, "leaky_relu": 0.01, "prelu": 0.25}
 
 
 def _activation(name: ActivationName) -> nn.Module:
-    """A fresh activation module. In place where torch can: what feeds it here (batch norm, linear) never
-    needs its own output for the backward pass."""
+    """A fresh activation module, in place where torch can.
+
+    What feeds it here (batch norm, linear) never needs its own output for the backward pass.
+    """
     if name == "relu":
         return nn.ReLU(inplace=True)
     if name == "leaky_relu":
@@ -68,8 +70,7 @@ class _PreActivationBlock(nn.Module):
 
 
 class _ConvolutionalNet(nn.Module):
-    """conv, three stages of b blocks with stride 2 at the start of the second and third, BN - activation -
-    pool - fc."""
+    """conv - three stages of b blocks - BN - activation - pool - fc; stages 2 and 3 begin with stride 2."""
 
     def __init__(
         self,
@@ -143,8 +144,7 @@ class ResNet(_ConvolutionalNet):
 
 
 class ConvNet(_ConvolutionalNet):
-    """ConvNet-(6b+2): `ResNet` of the same depth without its shortcuts. Same arguments, sites and errors.
-    Source: [A]."""
+    """ConvNet-(6b+2): `ResNet` without its shortcuts; arguments, sites and errors are the same. Source: [A]."""
 
     def __init__(
         self,
@@ -165,8 +165,7 @@ class ConvNet(_ConvolutionalNet):
 
 
 class ToyNet(_ConvolutionalNet):
-    """ToyNet-(6b+2): no shortcuts and 32 filters everywhere. Same arguments, sites and errors. Source:
-    [A]."""
+    """ToyNet-(6b+2): `ConvNet` with 32 filters everywhere; arguments and errors are the same. Source: [A]."""
 
     def __init__(
         self,
@@ -195,8 +194,10 @@ class MLP(nn.Module):
     Args:
         in_features: pixels of an image times its channels.
         hidden_layers: how many hidden layers; 2, 5 or 9 in [B]; the L of [C] counts linear modules,
-            hidden_layers + 1. width: units per hidden layer. activation: "relu", "leaky_relu" (0.01) or
-            "prelu" (one slope per layer, 0.25 at first). num_classes: logits per image.
+            hidden_layers + 1.
+        width: units per hidden layer.
+        activation: "relu", "leaky_relu" (0.01) or "prelu" (one slope per layer, 0.25 at first).
+        num_classes: logits per image.
 
     Raises:
         SpecificationError: a size below 1, or an unknown activation.
@@ -246,8 +247,11 @@ class MLP(nn.Module):
 def _initialise(
     modules: Iterable[nn.Conv2d | nn.Linear], mode: Literal["fan_in", "fan_out"], activation: ActivationName
 ) -> None:
-    """Kaiming-normal weights, zero biases. Fan-in in the convolutional nets would put the zigzag that [A]
-    finds in trained nets into the initialisation already, hence the explicit mode."""
+    """Kaiming-normal weights, zero biases.
+
+    The mode is explicit because fan-in in the convolutional nets would put the zigzag that [A] finds in
+    trained nets into the initialisation already.
+    """
     slope = _NEGATIVE_SLOPES[activation]
     for module in modules:
         nn.init.kaiming_normal_(module.weight, a=slope, mode=mode, nonlinearity="leaky_relu")
@@ -261,8 +265,9 @@ _CONVOLUTIONAL: dict[str, Callable[..., nn.Module]] = {"resnet": ResNet, "convne
 def build(
     specification: ModelSpecification, image_shape: tuple[int, int, int], num_classes: int, *, seed: int
 ) -> nn.Module:
-    """The network that a specification describes, freshly initialised from `seed`; torch's own generators are
-    not moved.
+    """The network that a specification describes, freshly initialised from `seed`.
+
+    torch's own generators are not moved.
 
     Args:
         specification: the `model` section of a training specification.

@@ -1,5 +1,4 @@
-"""Which images are in which batch, and where augmentation takes its randomness: pure functions of (seed,
-step).
+"""Which images are in which batch, and the randomness of augmentation: pure functions of (seed, step).
 
 There is no state to save: a training that goes on from step s draws exactly what it would have drawn without
 the interruption.

@@ -1,7 +1,8 @@
 """Ready-made trainings: each preset is a plain function that returns a complete specification.
 
-Their settings are those of EXPERIMENTS in the papers ([A] Hartmann et al. 2021, [B] Haasbroek, Davel 2020)
-where the scale allows; what is shortened for a laptop says so.
+Their settings are those of the papers ([A] Hartmann et al. 2021, [B] Haasbroek, Davel 2020) where the scale
+allows; what is shortened for a laptop says so. The first line of each docstring is its line in
+`reluscope train --list`.
 """
 
 from __future__ import annotations
@@ -56,15 +57,15 @@ def resnet20_mnist_sample() -> Specification:
 
 
 def convnet20_mnist_sample() -> Specification:
-    """ConvNet-20 (ResNet-20 without shortcuts) on the embedded digits, 300 updates, a few minutes on two
-    cores."""
+    """ConvNet-20, without shortcuts, on the embedded digits, 300 updates, a few minutes on two cores."""
     return _mnist_sample("convnet")
 
 
 def _cifar10(net: _Convolutional) -> Specification:
-    """The stepwise training of [A], whole: 200 epochs, learning rate 0.1 divided by ten at 50 % and 75 %,
-    crop and flip. Hours on a CPU; `--set training.epochs=10 --set data.num_images=10000` is a laptop's
-    afternoon."""
+    """The stepwise training of [A], whole: 200 epochs, rate 0.1 divided by ten at 50 % and 75 %, crop and flip.
+
+    Hours on a CPU; `--set training.epochs=10 --set data.num_images=10000` is a laptop's afternoon.
+    """
     return Specification(
         model=ConvolutionalModel(name=net, depth=20),
         data=DataSpecification(name="cifar10", held_out="test", augmentation="crop_flip"),
@@ -103,8 +104,7 @@ def mlp_mnist_sample() -> Specification:
 
 
 def mlp_mnist() -> Specification:
-    """An MLP of 5 hidden layers, 80 wide, on MNIST with Adam, as in the grid of [B]: 200 epochs, 55,000
-    images."""
+    """An MLP of 5 hidden layers, 80 wide, on MNIST with Adam, as in [B]: 200 epochs, 55,000 images."""
     return Specification(
         model=MLPModel(name="mlp", hidden_layers=5, width=80),
         data=DataSpecification(name="mnist", held_out=1 / 12),  # 5,000 of 60,000

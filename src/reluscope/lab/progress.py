@@ -27,7 +27,8 @@ class ProgressDisplay:
 
     Args:
         console: where to draw; None: the standard error stream, so that standard output stays free for
-            results. quiet: show nothing.
+            results.
+        quiet: show nothing.
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:

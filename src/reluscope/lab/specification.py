@@ -1,10 +1,8 @@
-"""What a training is: one complete, validated description of model, data, optimizer, schedule, probe and
-recording.
+"""What a training is: one validated description of model, data, optimizer, schedule, probe and recording.
 
 Every section is a frozen pydantic model that refuses unknown fields. Sections that come in kinds (model,
-optimizer, schedule) are told apart by their `name`; a new kind is one more class in a union. Reading from
-YAML, overrides and errors in words live in `specification_text.py`, ready-made configurations in
-`presets.py`.
+optimizer, schedule) are told apart by their `name`; a new kind is one more class in a union. YAML, overrides
+and errors in words are in `specification_text.py`, ready-made configurations in `presets.py`.
 """
 
 from __future__ import annotations
@@ -63,8 +61,8 @@ def blocks_per_stage(depth: int) -> int:
     if rest or num_blocks < 1:
         nearest = 6 * max(1, round((depth - 2) / 6)) + 2
         raise SpecificationError(
-            f"depth {depth} cannot be built: these nets have 6b + 2 layers (8, 14, 20, 26, ...). "
-            f"Closest: {nearest}"
+            f"depth {depth} cannot be built: these nets have 6b + 2 layers (8, 14, 20, 26, ...). Closest: "
+            f"{nearest}"
         )
     return num_blocks
 
@@ -167,8 +165,7 @@ class ConstantSchedule(Section):
 
 
 class MilestonesSchedule(Section):
-    """The learning rate is multiplied by `factor` at each milestone, a fraction of the whole training in (0,
-    1)."""
+    """The learning rate is multiplied by `factor` at each milestone, a share of the whole training."""
 
     name: Literal["milestones"]
     milestones: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = Field(default=(0.5, 0.75), min_length=1)
@@ -226,8 +223,10 @@ class TrainingSpecification(Section):
 
 
 class ProbeSpecification(Section):
-    """The probe: the first `num_images` training images, without augmentation, in batches of `batch_size`
-    (None: the batch size of the training, which is what [A] does)."""
+    """The probe: the first `num_images` training images, without augmentation.
+
+    `batch_size` None: that of the training, which is what [A] does.
+    """
 
     num_images: int = Field(default=1000, ge=1)
     batch_size: int | None = Field(default=None, ge=1)

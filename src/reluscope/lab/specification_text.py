@@ -78,8 +78,7 @@ def parse_specification(content: Mapping[str, Any], *, origin: str = "the specif
 
 
 def specification_to_yaml(specification: Specification) -> str:
-    """The specification as YAML text, every field written out; `parse_specification` of it gives an equal
-    one."""
+    """The specification as YAML text with every field; reading it gives an equal specification."""
     return yaml.safe_dump(specification.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -137,8 +136,7 @@ def _drop_foreign_fields(section_name: str, section: dict[str, Any], kind_name: 
 
 
 def _kinds(section_name: str) -> dict[str, type[BaseModel]]:
-    """The classes that a section may be, by the `name` that chooses them; none when the section has one
-    class."""
+    """The classes that a section may be, by the `name` that chooses them; none where there is one only."""
     if section_name not in _KINDS_BY_SECTION:
         return {}
     union = get_args(_KINDS_BY_SECTION[section_name])[0]
@@ -170,8 +168,7 @@ def _in_words(detail: Mapping[str, Any]) -> str:
 
 
 def _place(location: Sequence[str | int]) -> tuple[list[str], type[BaseModel]]:
-    """The dotted path a user would write for pydantic's location, and the section class that the last name
-    sits in."""
+    """pydantic's location as the path that a user would write, and the section that its last name is in."""
     path: list[str] = []
     section: type[BaseModel] = Specification
     for index, part in enumerate(location):

@@ -44,7 +44,8 @@ class TrainingProgress:
     """What `train` tells about itself after every update.
 
     Attributes:
-        step: updates done, up to `num_steps`.
+        step: updates done.
+        num_steps: updates of the whole training.
         loss, accuracy: of the batch just used, before its update.
     """
 
@@ -60,10 +61,12 @@ class TrainingResult:
 
     Attributes:
         run: the run's folder.
-        num_steps: updates of the whole training; `first_step` of them had been done by an earlier,
-            interrupted one. num_measurements: measurements the run now holds. loss, accuracy: of the last
-            batch; NaN when there was nothing left to train. held_out_accuracy: on the images kept back, at
-            the end; NaN when none were. seconds: wall time of this call, loading of the data included.
+        first_step: updates that had been done before, by an earlier, interrupted training; else 0.
+        num_steps: updates of the whole training.
+        num_measurements: measurements that the run now holds.
+        loss, accuracy: of the last batch; NaN when there was nothing left to train.
+        held_out_accuracy: on the images kept back, at the end; NaN when none were.
+        seconds: wall time of this call, loading of the data included.
     """
 
     run: Path
@@ -193,14 +196,13 @@ def stored_specification(run: str | Path) -> Specification:
     """The specification that a run of the lab was trained by.
 
     Raises:
-        CheckpointError: the folder holds no specification: it is no run of the lab, or there is nothing at
-            all.
+        CheckpointError: the folder holds no specification: it is no run of the lab, or not there at all.
     """
     path = Path(run) / SPECIFICATION_FILE
     if not path.is_file():
         raise CheckpointError(
-            f"{run} holds no {SPECIFICATION_FILE}, so there is nothing to resume. Only what "
-            "`reluscope train` began can be resumed by it."
+            f"{run} holds no {SPECIFICATION_FILE}, so there is nothing to resume. "
+            "Only what `reluscope train` began can be resumed by it."
         )
     return read_specification(path)
 
@@ -214,7 +216,7 @@ def _probe(spec: Specification, data: ImageData, layout: torch.memory_format) ->
     if num_images > len(data.images):
         raise DataError(
             f"the probe asks for {num_images} images, {data.name} has {len(data.images)} to train on. "
-            f"Lower probe.num_images."
+            "Lower probe.num_images."
         )
     images = data.images[:num_images].contiguous(memory_format=layout)
     return rs.Probe(
@@ -288,8 +290,7 @@ def _checkpoint(
 
 
 def _restore(run: Path, spec: Specification, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Put the last checkpoint back into model, optimizer and generator; the step it was taken at, 0 without
-    one."""
+    """Put the last checkpoint back into model, optimizer and generator; returns its step, 0 without one."""
     path = latest_checkpoint(run / CHECKPOINT_FOLDER)
     if path is None:
         return 0
