@@ -1,5 +1,4 @@
-"""The command line: thin commands over the API. `reluscope --help` imports neither torch nor any other heavy
-library."""
+"""The command line: thin commands over the API. `reluscope --help` loads no heavy library."""
 
 # app
 from reluscope.cli.app import main as main

@@ -1,5 +1,4 @@
-"""Where commands write: results and JSON to standard output, everything meant for eyes alone to standard
-error."""
+"""How commands write results: text and JSON to standard output, which a program may read."""
 
 from __future__ import annotations
 
@@ -23,8 +22,7 @@ def print_json(value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """`value` in JSON's own types: NumPy scalars and arrays, paths and tuples resolved; NaN and infinities as
-    None.
+    """`value` in JSON's own types: NumPy, paths and tuples resolved; NaN and infinities as None.
 
     >>> plain({"a": float("nan"), 3: (1, 2.5)})
     {'a': None, '3': [1, 2.5]}
@@ -33,9 +31,8 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
-    if hasattr(
-        value, "tolist"
-    ):  # NumPy arrays and scalars, without importing NumPy for the commands that have none
+    # NumPy arrays and scalars, without importing NumPy for the commands that have none
+    if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -31,8 +31,7 @@ def show(
         bool, typer.Option("--json", help="Print everything as JSON and nothing else.")
     ] = False,
 ) -> None:
-    """Show what is in a run: model, probe, steps, the last measurement of every site, and warnings in
-    words."""
+    """Show what is in a run: model, probe, steps, the last measurement of every site, and warnings."""
     from reluscope.runs import open_run
 
     opened = open_run(run)
@@ -73,8 +72,7 @@ def _content(run: Any) -> dict[str, Any]:
 
 
 def _headlines(content: dict[str, Any]) -> dict[str, str]:
-    """What was trained, observed and recorded, one short line each; a line whose facts are missing is left
-    out."""
+    """What was trained, observed and recorded, a short line each as far as the facts are there."""
     info, steps = content["info"], content["steps"]
     lines = {"run": f"{content['name']} ({content['state']})"}
     if model := info.get("model"):

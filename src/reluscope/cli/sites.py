@@ -59,8 +59,8 @@ def _find(made: Any, address: str, sizes: tuple[int, ...], smooth: bool) -> Any:
     except Exception as error:
         shape = ",".join(map(str, sizes))
         raise MeasurementError(
-            f'"{address}" fails on an input of shape {shape}: {type(error).__name__}: {error} '
-            "Give the shape that the model takes, the batch first: --input 2,3,32,32."
+            f'"{address}" fails on an input of shape {shape}: {type(error).__name__}: {error} Give the shape '
+            "that the model takes, the batch first: --input 2,3,32,32."
         ) from error
 
 
@@ -77,8 +77,7 @@ def _parse_shape(text: str) -> tuple[int, ...]:
 
 
 def _make_model(address: str) -> Any:
-    """The model at `pkg.mod:name`: the object itself, or what it returns when called. The current folder is
-    searched."""
+    """The model at `pkg.mod:name`, the current folder included: the object, or what it returns when called."""
     module_name, colon, name = address.partition(":")
     if not (colon and module_name and name):
         raise typer.BadParameter(
@@ -109,8 +108,8 @@ def _make_model(address: str) -> Any:
         made = found()
     except Exception as error:
         raise UnsupportedModelError(
-            f'"{address}", called without arguments, raised {type(error).__name__}: {error}. '
-            "Name a function that makes the model and needs none, or the model itself."
+            f'"{address}", called without arguments, raised {type(error).__name__}: {error}. Name a function '
+            "that makes the model and needs none, or the model itself."
         ) from error
     if not isinstance(made, torch.nn.Module):
         raise typer.BadParameter(f'"{address}" returned a {type(made).__name__}, not a torch.nn.Module.')

@@ -14,8 +14,7 @@ __all__ = ["print_table", "short"]
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, title: str | None = None) -> None:
-    """All rows under the columns of the first, numbers on the right. In a pipe the table is as wide as it
-    needs."""
+    """All rows under the columns of the first, numbers on the right; in a pipe, as wide as it needs."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=400)

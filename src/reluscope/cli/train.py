@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reluscope.cli.console import print_json, print_line
 from reluscope.errors import RunExistsError
+
+if TYPE_CHECKING:
+    from reluscope.lab import Specification, TrainingResult
 
 __all__ = ["train"]
 
@@ -50,9 +53,10 @@ def train(
     if show_specification:
         from reluscope.lab import specification_to_yaml
 
-        print_json(spec.model_dump(mode="json")) if as_json else print_line(
-            specification_to_yaml(spec).rstrip()
-        )
+        if as_json:
+            print_json(spec.model_dump(mode="json"))
+        else:
+            print_line(specification_to_yaml(spec).rstrip())
         return
     if not resume:
         _check_free(folder)
@@ -73,7 +77,9 @@ def train(
     print_line(f"Look at it: reluscope report {folder} -o report.html    or: reluscope show {folder}")
 
 
-def _what_to_train(specification: str | None, overrides: list[str], run: Path | None, resume: bool):
+def _what_to_train(
+    specification: str | None, overrides: list[str], run: Path | None, resume: bool
+) -> tuple[Specification, Path]:
     """The specification and the run's folder, from what was given; usage errors where that is too little."""
     from reluscope.lab import read_specification, stored_specification
 
@@ -96,8 +102,8 @@ def _check_free(run: Path) -> None:
     """Before anything is loaded: the recorder would refuse too, in the words of the Python API."""
     if (run / "run.json").exists():
         raise RunExistsError(
-            f'a run is already at "{run}". Go on with it: reluscope train --resume --run {run}. '
-            "Or train into another folder: --run DIR."
+            f'a run is already at "{run}". Go on with it: reluscope train --resume --run {run}. Or train '
+            "into another folder: --run DIR."
         )
 
 
@@ -113,7 +119,7 @@ def _list_presets(as_json: bool) -> None:
         print_line(f"{name:<24}{text}")
 
 
-def _in_words(result) -> str:
+def _in_words(result: TrainingResult) -> str:
     text = f"{result.num_steps} updates, {result.num_measurements} measurements, {result.seconds:.0f} s"
     if result.first_step == result.num_steps:
         text = f"Nothing left to train: all {result.num_steps} updates were done already"

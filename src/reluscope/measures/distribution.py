@@ -75,8 +75,8 @@ class Spectrum:
     def entropy(self) -> float:
         """Plug-in entropy in bits, sum over m of f_m (m/N) log2(N/m); NaN when nothing was counted.
 
-        Every term is >= 0, so one pattern gives exactly 0 and nothing cancels, unlike log2 N - (1/N) sum c
-        log2 c.
+        Every term is >= 0, so one pattern gives exactly 0 and nothing cancels, unlike in
+        log2 N - (1/N) sum c log2 c.
         """
         num_evaluations = self.num_evaluations
         if num_evaluations == 0:
@@ -144,8 +144,7 @@ def as_counts(counts: CountsLike, *, what: str = "counts") -> npt.NDArray[np.int
 def _tally(
     counts: npt.NDArray[np.int64], *, limit: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """A histogram of the counts below `limit`, and the counts from there on; in chunks that stay in the
-    cache."""
+    """A histogram of the counts below `limit`, and the counts from there on; in chunks that fit the cache."""
     if counts.min() < 0:
         raise DistributionError(
             f"counts of a distribution are wanted, found {int(counts.min())}. Every entry must be at least 1."

@@ -98,8 +98,9 @@ def conditional_entropy(joint_counts: CountsLike, class_evaluations: CountsLike)
 def relative_conditional_entropy(
     joint_counts: CountsLike, class_evaluations: CountsLike, *, num_units: int, num_kinks: int = 1
 ) -> float:
-    """Conditional entropy as a share of its largest value, H(A | L) / sum_c p(c) min(units log2(K + 1), log2
-    N_c).
+    """Conditional entropy as a share of the largest it could be.
+
+    H(A | L) / sum_c p(c) min(units log2(K + 1), log2 N_c).
 
     Args:
         joint_counts: occurrences of each (pattern, class) pair that occurred, every entry >= 1.

@@ -155,10 +155,9 @@ def entropy_corrected(counts: CountsLike) -> float:
 
 
 def coverage(counts: CountsLike) -> float:
-    """Good-Turing estimate of the probability that a further evaluation shows a pattern already seen, 1 - f_1
-    / N.
+    """Good-Turing estimate of the probability that one more evaluation shows a pattern already seen.
 
-    f_1 is the number of patterns seen exactly once.
+    1 - f_1 / N, with f_1 the number of patterns seen exactly once.
 
     Args:
         counts: occurrences of each distinct pattern, every entry >= 1.
@@ -167,9 +166,9 @@ def coverage(counts: CountsLike) -> float:
         EmptyCountsError: nothing was counted.
         DistributionError: counts are not integers >= 1.
 
-    Bounds: 0 (all patterns differ) to 1 (exclusive of nothing: no pattern is single). Below 0.5 the entropy
-    is the sample's and not the layer's, and similarities vanish by construction. Source: Good 1953, "The
-    population frequencies of species and the estimation of population parameters".
+    Bounds: 0 (every evaluation shows a pattern of its own) to 1 (no pattern was seen only once). Below 0.5
+    the entropy is the sample's and not the layer's, and similarities vanish by construction. Source: Good
+    1953, "The population frequencies of species and the estimation of population parameters".
 
     >>> coverage([3, 1])
     0.75
@@ -252,12 +251,8 @@ def summarize(counts: CountsLike, *, width: int, num_units: int, num_kinks: int)
     num_evaluations = found.num_evaluations
     if num_evaluations == 0:
         undefined = (
-            "total_fraction",
-            "max_frequency",
-            "entropy",
-            "relative_entropy",
-            "entropy_corrected",
-            "coverage",
+            *("total_fraction", "max_frequency", "entropy"),
+            *("relative_entropy", "entropy_corrected", "coverage"),
         )
         return {"total": 0} | dict.fromkeys(undefined, math.nan)
     return {
@@ -297,8 +292,7 @@ def summarize_hashlist(counts: CountsLike, *, size: int) -> dict[str, float]:
 def largest_total(num_evaluations: int, *, num_units: int, num_kinks: int = 1) -> int:
     """The most distinct patterns that N evaluations can show, min((K + 1)^units, N), as an exact integer.
 
-    (K + 1)^units is not built where it is out of reach anyway: a site of 65,536 units has a bound of 20,000
-    digits.
+    (K + 1)^units is not built where it is out of reach anyway: for 65,536 units it has 20,000 digits.
 
     >>> largest_total(50_000, num_units=3), largest_total(50_000, num_units=65_536)
     (8, 50000)

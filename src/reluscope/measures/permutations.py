@@ -1,8 +1,7 @@
 """What the information about the labels would be if the labels meant nothing.
 
 Plug-in information is biased high, the more so the more patterns are distinct. Shuffling the labels among the
-samples keeps patterns, classes and the bias, and removes the relation; what remains of the information is the
-bias.
+samples keeps patterns, classes and bias, and removes the relation: what remains of the information is bias.
 """
 
 from __future__ import annotations
@@ -136,8 +135,7 @@ class _JointTable:
         )
 
     def _block_sums(self, classes: npt.NDArray[np.integer]) -> list[float]:
-        """Sum of c log2 c over (pattern, class) pairs of the shared patterns, block by block of whole
-        patterns."""
+        """Sums of c log2 c over (pattern, class) pairs of the shared patterns, by block of whole patterns."""
         sums: list[float] = []
         per_block = max(_BLOCK_CELLS // self._num_classes, 1)
         first_pair = 0

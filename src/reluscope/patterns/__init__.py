@@ -1,23 +1,18 @@
 """Distributions of activation patterns: exact counts that merge, and how they stream in from batches."""
 
-from reluscope.patterns.counter import (
-    PatternCounter,
-    count_keys,
-    count_patterns,
-    pack_patterns,
-)
+from reluscope.patterns.counter import PatternCounter, count_keys, count_patterns, pack_patterns
 from reluscope.patterns.counts import JointCounts, PatternCounts
 from reluscope.patterns.hashlist import HashList
 
 __all__ = [  # noqa: RUF022 - grouped by file
-    # counts
-    "JointCounts",
-    "PatternCounts",
-    # counter
+    # counter.py
     "PatternCounter",
     "count_keys",
     "count_patterns",
     "pack_patterns",
-    # hashlist
+    # counts.py
+    "JointCounts",
+    "PatternCounts",
+    # hashlist.py
     "HashList",
 ]

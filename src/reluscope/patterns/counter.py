@@ -12,7 +12,7 @@ from reluscope.kernels import dispatch
 from reluscope.kernels.fingerprint import DEFAULT_SEED, check_seed
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.values import Preactivations, Values, as_values
-from reluscope.patterns.counts import JointCounts, PatternCounts, _check_width
+from reluscope.patterns.counts import JointCounts, PatternCounts, check_width
 
 __all__ = ["PatternCounter", "count_keys", "count_patterns", "pack_patterns"]
 
@@ -38,7 +38,7 @@ class PatternCounter:
     """
 
     def __init__(self, width: int, *, num_groups: int = 0, seed: int = DEFAULT_SEED) -> None:
-        _check_width(width)
+        check_width(width)
         if not isinstance(num_groups, int | np.integer) or isinstance(num_groups, bool) or num_groups < 0:
             raise DistributionError(
                 f"num_groups={num_groups!r} is no number of groups; give 0 (none) or more"
@@ -124,8 +124,8 @@ class PatternCounter:
         if (groups is None) != (self.num_groups == 0):
             found = "no groups were given" if groups is None else "groups were given"
             raise LabelsError(
-                f"{found}, but the counter has num_groups={self.num_groups}; give them if and "
-                "only if it has some"
+                f"{found}, but the counter has num_groups={self.num_groups}; give them if and only if it has "
+                "some"
             )
         if groups is None:
             return None
@@ -182,7 +182,7 @@ def count_keys(keys: np.ndarray, width: int, *, seed: int = DEFAULT_SEED) -> Pat
     >>> count_keys(np.array([3, 1, 3], np.uint64), width=2).counts.tolist()
     [1, 2]
     """
-    _check_width(width)
+    check_width(width)
     plan = KeyPlan(width=int(width), num_groups=0, seed=check_seed(seed))
     accumulator = dispatch.accumulator(plan)
     accumulator.add_words(_checked_words(keys, plan))

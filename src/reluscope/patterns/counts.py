@@ -42,7 +42,7 @@ class PatternCounts:
     seed: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        _check_width(self.width)
+        check_width(self.width)
         seed = DEFAULT_SEED if self.seed is None else check_seed(self.seed)
         keys, counts = _checked(self.keys, self.counts, self.width)
         self._set(keys, counts, self.width, seed if self.width > FINGERPRINT_WIDTH else None)
@@ -50,7 +50,7 @@ class PatternCounts:
     @classmethod
     def empty(cls, width: int, *, seed: int = DEFAULT_SEED) -> PatternCounts:
         """The counts of nothing: the identity of `merge`."""
-        _check_width(width)
+        check_width(width)
         return cls(np.empty((0, key_words(width)), np.uint64), np.empty(0, np.int64), width, seed=seed)
 
     @classmethod
@@ -182,7 +182,8 @@ def key_words(width: int) -> int:
     return 1 if width <= 64 else 2
 
 
-def _check_width(width: int) -> None:
+def check_width(width: int) -> None:
+    """Raise `DistributionError` unless a pattern can have this many bits."""
     if not isinstance(width, int | np.integer) or isinstance(width, bool) or width < 1:
         raise DistributionError(f"width={width!r} is no number of bits; give an integer of at least 1")
 

@@ -20,9 +20,8 @@ class HashList:
 
     So totals and entropies come out too low, the maximal frequency and weighted Jaccard too high; the paper
     trusts its figures up to an occupancy of 0.15. The hash is a multilinear one with random keys over all
-    bits of the
-    pattern: two patterns collide only by chance, unlike in the authors' public code, where bit 63 of a word
-        weighs as much as bit 0. Source: [A] Algorithm 1.
+    bits of the pattern: two patterns collide only by chance, unlike in the authors' public code, where bit 63
+    of a word weighs as much as bit 0. Source: [A] Algorithm 1.
 
     Args:
         size: number of slots, 1 to 2^32.
@@ -50,10 +49,10 @@ class HashList:
     def update(
         self, preactivations: Preactivations, channel_dim: int = 1, *, kinks: Sequence[float] = (0.0,)
     ) -> None:
-        """Count a batch; arguments and errors as in `PatternCounter.update`.
+        """Count a batch; arguments and errors as in `PatternCounter.update`, without groups.
 
         Raises:
-            KernelError: besides, patterns of another number of words than before.
+            KernelError: also for patterns of another number of words than before.
         """
         values = as_values(preactivations, channel_dim, kinks)
         if self._num_words not in (None, values.num_words):

@@ -111,8 +111,7 @@ def training(views: Sequence[RunView], column: str, *, height: int) -> dict[str,
 
 
 def matrix(view: RunView, measure: Measure) -> list[list[float | int | None]]:
-    """The numbers of a heat map, one list for each measurement; integers exact, others to 6 digits, None for
-    NaN."""
+    """The numbers of a heat map, a list for each measurement: integers exact, others to 6 digits, NaN None."""
     values = view.values[measure.name]
     if measure.dtype == "int64":
         return [[int(x) if np.isfinite(x) else None for x in row] for row in values]

@@ -1,8 +1,6 @@
-"""The report's pictures for paper: matplotlib figures of heat maps, curves across the layers, and the
-training curve.
+"""The report's pictures for paper: heat maps, curves across the layers and the training curve, in matplotlib.
 
-Nothing here touches pyplot or any global state of matplotlib: each function returns a Figure to show or to
-save.
+Nothing here touches pyplot or any global state of matplotlib: each function returns a Figure to show or save.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The report as one self-contained HTML page: readable offline, no request to anywhere, equal for equal
-runs."""
+"""The report as one self-contained HTML page: readable offline, no request anywhere, equal for equal runs."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ map centred on zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,8 @@ _NUM_TICKS = 5
 # A measure between 0 and 1 that hardly moves is not stretched over all colours.
 _LEAST_SPAN = 0.05
 
+_Ticks = Callable[[float, float, float], list[tuple[float, str]]]  # from low, high and threshold
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
@@ -43,7 +45,6 @@ class Scale:
         low, high: range of the positions.
         ticks: positions and their texts.
         colors: evenly spaced stops from `low` to `high`.
-        colormap: the matplotlib name of the same map.
     """
 
     kind: str
@@ -52,7 +53,6 @@ class Scale:
     high: float
     ticks: tuple[tuple[float, str], ...]
     colors: tuple[str, ...]
-    colormap: str
 
     def position(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Positions of the values; NaN stays NaN."""
@@ -118,16 +118,14 @@ def _position(x: npt.NDArray[np.float64], kind: str, threshold: float) -> npt.ND
     return np.sign(x) * np.log10(1.0 + np.abs(x) / threshold)
 
 
-def _scale(kind: str, low: float, high: float, *, ticks, threshold: float = 1.0) -> Scale:
-    diverging = kind == "symlog"
+def _scale(kind: str, low: float, high: float, *, ticks: _Ticks, threshold: float = 1.0) -> Scale:
     return Scale(
         kind=kind,
         threshold=threshold,
         low=low,
         high=high,
         ticks=tuple(ticks(low, high, threshold)),
-        colors=_RED_BLUE if diverging else _CIVIDIS,
-        colormap="RdBu" if diverging else "cividis",
+        colors=_RED_BLUE if kind == "symlog" else _CIVIDIS,
     )
 
 
@@ -163,7 +161,7 @@ def _linear_ticks(low: float, high: float, _: float) -> list[tuple[float, str]]:
 
 
 def _log_ticks(low: float, high: float, _: float) -> list[tuple[float, str]]:
-    """Powers of ten, or 1-2-5 where there would be fewer than three."""
+    """Powers of ten; with 3, or 2 and 5, between them where there would be fewer than three."""
     for mantissas in ((1,), (1, 3), (1, 2, 5)):
         candidates = [m * 10.0**e for e in range(math.floor(low), math.ceil(high) + 1) for m in mantissas]
         inside = [value for value in candidates if low - 1e-9 <= math.log10(value) <= high + 1e-9]

@@ -116,8 +116,8 @@ def nothing_to_draw(view: RunView, measure: Measure) -> str | None:
         return "Only one measurement so far: there is nothing to compare it with."
     if measure.name in view.values:
         return (
-            f"{measure.title} is not defined at any of the {len(view.steps)} measurements of this run "
-            "(all values are NaN)."
+            f"{measure.title} is not defined at any of the {len(view.steps)} measurements of this run (all "
+            "values are NaN)."
         )
     return f"This run did not record it: {not_recorded(measure)}."
 

@@ -1,5 +1,4 @@
-"""What the report needs of a run, in one plain form: everything below works on this and never on the run
-folder."""
+"""What the report needs of a run, in one plain form: all else here works on it and never on the run folder."""
 
 from __future__ import annotations
 

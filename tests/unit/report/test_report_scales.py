@@ -16,7 +16,6 @@ def fitted(name: str, *values: list[float]):
 def test_one_range_over_all_runs() -> None:
     scale = fitted("relative_entropy", [0.2, np.nan], [0.5, 0.9])
     assert (scale.kind, scale.low, scale.high) == ("linear", 0.2, 0.9)
-    assert scale.colormap == "cividis"
     assert fitted("relative_entropy", [np.nan], []) is None
 
 
