@@ -1,4 +1,4 @@
-"""Shared by all tests: nothing draws to a screen, and random streams start the same."""
+"""Shared by all tests: nothing draws to a screen."""
 
 from __future__ import annotations
 

@@ -51,8 +51,7 @@ def test_toynet_is_32_wide_everywhere():
 
 
 def parameters_by_hand(filters: tuple[int, int, int], blocks: int, in_channels: int) -> int:
-    """Convolutions 9 in out; batch norms 2 per channel, one before each of the 6b + 1 activations; linear
-    with bias."""
+    """Convolutions 9 in out; batch norms 2 per channel, one before each activation; linear with bias."""
     total, channels = 9 * in_channels * filters[0], filters[0]
     for width in filters:
         for _ in range(blocks):

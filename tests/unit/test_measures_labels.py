@@ -107,8 +107,7 @@ def brute_force_information(pattern, sample, counts, labels) -> float:
 
 @pytest.fixture
 def pairs() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """60 samples of 3 classes in 40 patterns; many patterns lie in one sample only, in no particular
-    order."""
+    """60 samples of 3 classes in 40 patterns, in no particular order; many patterns lie in one sample only."""
     rng = np.random.default_rng(5)
     pattern, sample = np.unique(
         np.stack([np.minimum(rng.zipf(1.5, 400), 40) - 1, rng.integers(0, 60, 400)]), axis=1

@@ -85,8 +85,7 @@ def test_counts_past_2_to_the_53_are_exact() -> None:
     big = 2**60
     row = measures.summarize(np.array([big, 1, 1]), width=64, num_units=64, num_kinks=1)
     assert row["max_frequency"] == big / (big + 2)
-    # N itself is not a float64; the entropy is that of two singletons and a pattern whose frequency rounds to
-    # 1
+    # N itself is not a float64; the entropy is that of two singletons and of a pattern of frequency near 1.
     expected = 2 * math.log2(big + 2) / (big + 2) + 2 / (big * math.log(2))
     assert row["entropy"] == pytest.approx(expected, rel=1e-15, abs=0)
     assert distribution.spectrum(np.array([big, 1, 1])).num_evaluations == big + 2
