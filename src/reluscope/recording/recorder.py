@@ -211,8 +211,7 @@ class Recorder:
             )
         self._last_step = step
         session = self._session
-        # The last step of a resumed run is passed again even if it is not due: what follows is compared with
-        # it.
+        # The last step of a resumed run is measured again, due or not: what follows is compared with it.
         is_due = force or self._schedule.due(step) or step == session.last_recorded
         if step == session.last_step or not is_due:
             return False

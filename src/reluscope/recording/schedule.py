@@ -1,8 +1,8 @@
 """When to measure: schedules over steps; step s is the state after s optimizer updates, 0 is initialisation.
 
-at(0) | logspaced(1, 3000, per_decade=12)        # dense where most happens
-every(50)                                        # 0, 50, 100, ...
-epochs(0.5, steps_per_epoch=391)                 # twice per epoch
+at(0) | logspaced(1, 3000, per_decade=12)    # dense where most happens
+every(50)                                    # 0, 50, 100, ...
+epochs(0.5, steps_per_epoch=391)             # twice per epoch
 """
 
 from __future__ import annotations

@@ -92,10 +92,9 @@ def check_same_parameters(stored: pd.DataFrame, found: str, step: int, path: obj
     if before != found:
         raise TrajectoryMismatchError(
             f'step {step} is already in the run at "{path}", with other parameters: their hash was {before} '
-            "and is "
-            f"{found}. This is another training, or one that does not repeat itself bit for bit; going on "
-            "would mix two in one run. Resume from the checkpoint of a measured step, or record to another "
-            'folder (if_exists="new").'
+            f"and is {found}. This is another training, or one that does not repeat itself bit for bit; "
+            "going on would mix two in one run. Resume from the checkpoint of a measured step, or record to "
+            'another folder (if_exists="new").'
         )
 
 
@@ -113,7 +112,7 @@ def differing_columns(stored: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -
                 continue
             old = before[name]
             both_missing = pd.isna(old) and pd.isna(value)
-            # Null since-last values: the run's own row was one without a last measurement.
+            # Null since-last values: the run's own row was taken without the measurement before it.
             excused = pd.isna(old) and name in (*_SINCE_LAST, *_TO_LAST)
             if not (both_missing or excused or old == value):
                 found.append(f'"{row["site"]}": {name} was {old} and is {value}')

@@ -29,8 +29,8 @@ def export_run(run: Run, target: Path, *, overwrite: bool = False) -> Path:
     suffix = target.suffix.lower()
     if suffix not in FORMATS:
         raise ExportError(
-            f'cannot export to "{target}": the suffix "{target.suffix}" names no format; there are '
-            f"{', '.join(FORMATS)}."
+            f'cannot export to "{target}": the suffix "{target.suffix}" names no format; '
+            f"there are {', '.join(FORMATS)}."
         )
     if target.exists() and not overwrite:
         raise ExportError(f'"{target}" is there already; choose another name or say overwrite=True.')

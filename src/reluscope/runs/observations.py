@@ -25,12 +25,12 @@ _NAMED = 3  # sites named in a warning before "and n others"
 def build(run: Run) -> xr.Dataset:
     """The measures over (step, site).
 
-    Dimensions: `step` (int64) and `site` (names, in the order of the forward pass). Coordinates: per site its
-        index,
-    width and num_units; per step seconds and time of the measurement and the hash of the parameters.
-    Variables: every measure that was taken, num_evaluations and exact; each measure with long_name, units,
-        symbol, description and
-    source as in `measures.spec`. Missing values are NaN. Attributes: run.json, nested values as JSON text.
+    - Dimensions: `step` (int64) and `site` (names, in the order of the forward pass).
+    - Coordinates: per site its index, width and num_units; per step seconds and time of the measurement and
+      the hash of the parameters.
+    - Variables: every measure that was taken, num_evaluations and exact. Each measure has long_name, units,
+      symbol, description and source as in `measures.spec`. Missing values are NaN.
+    - Attributes: run.json, nested values as JSON text.
     """
     import xarray as xr
 

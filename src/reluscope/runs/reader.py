@@ -16,7 +16,7 @@ from reluscope.measures.spec import LAYER_MEASURES
 from reluscope.runs import observations
 from reluscope.runs.lock import run_state
 from reluscope.runs.parts import part_paths, read_part
-from reluscope.runs.schema import SCALARS_COLUMNS, arrow_schema, layers_columns, path_text, read_info
+from reluscope.runs.schema import SCALARS_COLUMNS, arrow_schema, as_path, layers_columns, read_info
 from reluscope.runs.tables import StoredTable, read_table, read_tables_info, table_path
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def open_run(path: str | os.PathLike[str], *, skip_damaged: bool = False) -> Run
         RunSchemaError: it was written with a newer schema.
         RunCorruptError: a file is damaged; names it and says what can still be read.
     """
-    folder = path_text(path)
+    folder = as_path(path)
     notes: list[str] = []
     try:
         info = read_info(folder)
@@ -158,6 +158,7 @@ class Run:
         Args:
             kind: "init", "final", or "all" with `step`.
             site: the name of the site.
+            step: for "all", the step whose table is wanted.
 
         Returns:
             keys uint64 (patterns, words), counts int64 (patterns,), and a dict with width, num_evaluations
@@ -192,7 +193,7 @@ class Run:
         """Write the dataset as .zarr or .nc (extra `export`), or the layers as .csv; see `runs.export`."""
         from reluscope.runs.export import export_run
 
-        return export_run(self, path_text(target), overwrite=overwrite)
+        return export_run(self, as_path(target), overwrite=overwrite)
 
     def __repr__(self) -> str:
         steps = f"{len(self.steps)} measurements"

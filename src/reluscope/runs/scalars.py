@@ -36,8 +36,7 @@ class ScalarsTable:
         """Take rows in; those of one step are joined into one. Writes when the last writing was seconds ago.
 
         Raises:
-            RunSchemaError: a column that scalars do not have, or a value of another type; nothing is taken
-                in.
+            RunSchemaError: a column that scalars do not have, or a value of another type; none is taken in.
             OSError: the disk refused; the rows stay in the buffer.
         """
         taken = [dict(row) for row in rows]

@@ -26,10 +26,10 @@ __all__ = [
     "SCALARS_COLUMNS",
     "TIMINGS_COLUMNS",
     "arrow_schema",
+    "as_path",
     "check_part_version",
     "check_version",
     "layers_columns",
-    "path_text",
     "read_info",
     "rows_to_table",
     "write_info",
@@ -46,8 +46,7 @@ _LAYERS_REST = {
     "exact": "bool",
     "parameter_hash": "string",
 }
-# Wall-clock values have a table of their own: two runs of the same training then have the same bytes in
-# `layers`.
+# Wall-clock values have a table of their own: two runs of one training then have the same bytes in `layers`.
 TIMINGS_COLUMNS = {"step": "int64", "seconds": "float64", "time": "string"}
 SCALARS_COLUMNS = {
     "step": "int64",
@@ -91,9 +90,8 @@ def rows_to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, table
         unknown = [name for name in row if name not in names]
         if unknown:
             raise RunSchemaError(
-                f'a row for "{table}" has the column "{unknown[0]}", which this run does not have. Its '
-                "columns were "
-                f"fixed when it was made: {', '.join(schema.names)}. Record what is new in a new run."
+                f'a row for "{table}" has the column "{unknown[0]}", which this run does not have. Its columns '
+                f"were fixed when it was made: {', '.join(schema.names)}. Record what is new in a new run."
             )
     arrays = []
     for field in schema:
@@ -142,14 +140,11 @@ def read_info(folder: Path) -> dict[str, Any]:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        found = (
-            f"a folder without {INFO_NAME}"
-            if folder.is_dir()
-            else ("a file" if folder.exists() else "nothing")
-        )
+        found = "a file" if folder.exists() else "nothing"
+        if folder.is_dir():
+            found = f"a folder without {INFO_NAME}"
         raise RunNotFoundError(
-            f'no run at "{folder}": found {found} there. A run is the folder that rs.Recorder was given as '
-            "run=..."
+            f'no run at "{folder}": found {found} there. A run is the folder that rs.Recorder was given as run.'
         ) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise RunCorruptError(
@@ -181,6 +176,6 @@ def _write_all(stream: Any, data: bytes) -> None:
     stream.write(data)
 
 
-def path_text(path: str | os.PathLike[str]) -> Path:
+def as_path(path: str | os.PathLike[str]) -> Path:
     """A path as given by a user, with ~ for the home folder."""
     return Path(path).expanduser()

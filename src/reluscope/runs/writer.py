@@ -31,8 +31,8 @@ from reluscope.runs.schema import (
     RUN_SCHEMA_VERSION,
     TIMINGS_COLUMNS,
     arrow_schema,
+    as_path,
     layers_columns,
-    path_text,
     read_info,
     rows_to_table,
     write_info,
@@ -91,7 +91,7 @@ class RunWriter:
         """
         if if_exists not in IF_EXISTS:
             raise RunExistsError(f"if_exists={if_exists!r}; allowed are {', '.join(map(repr, IF_EXISTS))}.")
-        folder = path_text(path)
+        folder = as_path(path)
         if if_exists != "new":
             if (folder / INFO_NAME).exists():
                 if if_exists == "resume":
@@ -114,7 +114,7 @@ class RunWriter:
         Raises:
             RunNotFoundError, RunLockedError, RunSchemaError, RunCorruptError, OSError.
         """
-        folder = path_text(path)
+        folder = as_path(path)
         read_info(folder)
         lock = RunLock(folder)
         try:
@@ -166,6 +166,7 @@ class RunWriter:
 
     @property
     def is_closed(self) -> bool:
+        """Whether the writer was closed."""
         return self._is_closed
 
     def update_info(self, values: Mapping[str, Any]) -> None:
