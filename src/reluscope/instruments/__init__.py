@@ -1,4 +1,4 @@
-"""Instruments: families of quantities taken from one frozen pass over the probe, and the one look that takes them."""
+"""Instruments: families of quantities taken from one frozen pass over the probe, and `measure`, one look."""
 
 # base
 from reluscope.instruments.base import Collector as Collector

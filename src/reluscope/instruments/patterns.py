@@ -41,8 +41,7 @@ class Patterns:
         permutations: number of permutations of the samples' labels whose mean information is taken off
             (`information_excess`); 0 leaves that column out. Needs labels; counts (pattern, sample) pairs, so
             memory grows up to one entry per evaluation.
-        hashlist: size of the hash list of [A] (Algorithm 1) to run beside the exact counts, for comparison; None
-            for none.
+        hashlist: size of the hash list of [A] (Algorithm 1) to run beside the exact counts; None for none.
 
     Raises:
         InstrumentError: a value outside of what is described here.
@@ -239,7 +238,7 @@ class PatternsCollector:
 
 
 def compare_to_last(before: PatternCounts, after: PatternCounts) -> dict[str, float | int]:
-    """How a site's distribution changed since the last measurement: the columns of family "changes", and similarity."""
+    """How a site's distribution changed since the last measurement: changes, and similarity to it."""
     found = measures.summarize_change(*before.join(after))
     found["weighted_jaccard_to_last"] = found.pop("weighted_jaccard")
     found["jaccard_to_last"] = found.pop("jaccard")

@@ -117,7 +117,7 @@ def take_snapshot(
 
     Args:
         expected: the sites of an earlier measurement; others raise SitesChangedError.
-        on_batch: called after every batch of the probe with (batches done, batches in all).
+        on_batch: called after every batch of the probe with its index, from 0, and the number of batches.
     """
     started = time.perf_counter()
     collectors: dict[str, Collector] = {one.name: one.collector(probe) for one in instruments}
@@ -162,13 +162,14 @@ def measure(
         probe: the fixed inputs, `rs.Probe(inputs, labels)`.
         instruments: what to take; None for `[rs.Patterns()]`.
         sites: a name, a glob, or a list of them, of the sites to observe.
-        batch_norm: "batch" uses the statistics of each probe batch (the papers' choice), "running" the running ones.
+        batch_norm: "batch" uses the statistics of each probe batch (the papers' choice), "running" those
+            gathered in training.
         channel_dim: the unit axis, for all sites or by glob: `{"features.*": 1}`; None finds it.
         smooth: also observe smooth activations (GELU, SiLU, ...), at their sign.
         autocast: dtype to run the pass in; None for the model's own. Ambient autocast is ignored.
 
     Returns:
-        Snapshot: `snapshot.patterns[site]` is the exact distribution, `snapshot.to_dataframe()` one row per site.
+        The Snapshot: `patterns[site]` is the exact distribution, `to_dataframe()` has one row per site.
 
     Raises:
         NoSitesError: the forward pass made no call that can be observed.

@@ -32,8 +32,7 @@ def check_seed(seed: int) -> int:
 
 @lru_cache(maxsize=64)
 def hash_keys(seed: int, num_words: int) -> np.ndarray:
-    """uint64 (4, 1 + 2 num_words), read-only: m_0 and one multiplier per 32-bit half, for each of four
-    hashes.
+    """uint64 (4, 1 + 2 num_words), read-only: for each of four hashes m_0 and a multiplier per 32-bit half.
 
     Philox is counter based and its stream is fixed by NumPy's compatibility policy, so a seed means the same
     keys everywhere and always.

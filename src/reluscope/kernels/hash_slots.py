@@ -1,7 +1,6 @@
 """Slots of a hash list: multilinear hash of the pattern, reduced modulo the size.
 
-The hash is the first of the four of `kernels.fingerprint`, with its 32 high bits, so sizes above 2^32 make no
-sense.
+The hash is the first of the four of `kernels.fingerprint`, with its 32 high bits: sizes end at 2^32.
 """
 
 from __future__ import annotations

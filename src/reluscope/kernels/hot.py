@@ -24,12 +24,10 @@ SHIFT = np.uint64(64 - SLOT_BITS)
 
 @njit(nogil=True, cache=True)
 def _fill(keys, counts, slots, places):  # pragma: no cover - compiled
-    """Put the most frequent of the table's keys uint64 (P,) that share a slot there, and its place in the
-    table.
+    """Put into each slot the most frequent of its keys in a table uint64 (P,), and that key's row there.
 
     Returns how many of the counted evaluations had one of these keys. An unused slot holds key 0 and place
-    -1: where 0 is no key of the table it could still be found, so its own slot is given a key that belongs
-    elsewhere.
+    -1: where 0 is no key of the table it could still be found, so slot 0 is given a key of another slot.
     """
     slots[:] = np.uint64(0)
     slots[0] = np.uint64(1)  # key 0 hashes to slot 0, key 1 does not
@@ -88,8 +86,7 @@ class HotKeys:
         self.is_useful = covered > MIN_HIT_RATE * num_evaluations
 
     def sift(self, raw: np.ndarray) -> tuple[int, np.ndarray]:
-        """Move keys that are not in the cache to the front; their number, and the hits uint32 (S,) of the
-        others.
+        """Move keys that are not in the cache to the front; their number, and the others' hits uint32 (S,).
 
         Safe for several threads at once: the hits are handed to `collect` by one of them.
         """

@@ -135,8 +135,7 @@ def _masks(address, size, offset, count, ranges, infinity):  # pragma: no cover 
 
 @njit(nogil=True, cache=True)
 def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
-    """Pack evaluations start..stop of values uint (E, U) against one kink into words uint64 (stop - start,
-    W).
+    """Pack evaluations start..stop of values uint (E, U), one kink, into words uint64 (stop - start, W).
 
     `thresholds` is a row of `Values.thresholds`. Returns the number of NaN.
     """
@@ -163,8 +162,7 @@ def _transpose(matrix, size):  # pragma: no cover - compiled
     """Transpose every size x size block of bits in the first `size` rows of a bit matrix, in place.
 
     Block q is bits size q .. size q + size - 1 of every row; size is 16, 32 or 64. Swaps off-diagonal blocks
-    of half the size, a quarter, ... 1 (Warren 2013, Hacker's Delight, section 7-3), 64 / size blocks at a
-    time.
+    of half the size, a quarter, ... 1 (Warren 2013, Hacker's Delight, 7-3), 64 / size blocks at a time.
     """
     half = size >> 1
     mask = FULL
@@ -185,8 +183,7 @@ def _transpose(matrix, size):  # pragma: no cover - compiled
 
 @njit(nogil=True, cache=True)
 def pack_planes(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
-    """Pack evaluations start..stop of values uint (S, U, T) against one kink into words uint64 (stop - start,
-    W).
+    """Pack evaluations start..stop of values uint (S, U, T), one kink, into words uint64 (stop - start, W).
 
     Reads up to 64 neighbours along T for each of up to 64 units, then transposes the bits, in blocks of 16 or
     32 where there are no more units, or no more neighbours. Returns the number of NaN.

@@ -1,8 +1,7 @@
 """Threads of our own for kernels that release the GIL.
 
 Numba's `parallel=True` is not used: its `workqueue` layer aborts the process when two threads enter it, and
-two recorders may well run in two threads. The pool is shared, made when first needed, and made anew after a
-fork.
+two recorders may well run in two threads. The pool is shared, made when first needed and again after a fork.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
 from reluscope.errors import KernelError
+from reluscope.kernels import openmp
 
 __all__ = ["num_threads", "run", "scratch", "split"]
 
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 MAX_KEPT_BYTES = 1 << 20
 
 _lock = threading.Lock()
-_buffers = threading.local()
+_buffers: dict[int, dict[str, np.ndarray]] = {}
 _executor: ThreadPoolExecutor | None = None
 _executor_size = 0
 
@@ -50,21 +50,42 @@ def num_threads() -> int:
 
 
 def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Run tasks at once, the first in the calling thread; results in order, the first error raised.
+    """Run tasks at once, the calling thread among the workers; results in order, the first error raised.
 
     Tasks must not call `run` themselves: a pool whose threads wait for its own threads can stand still. Every
     task has ended when this returns or raises, so buffers lent to them may be used again.
     """
     if len(tasks) == 1:
         return [tasks[0]()]
-    pool = _pool(len(tasks) - 1)
-    futures = [pool.submit(task) for task in tasks[1:]]
+    results: list[Result | None] = [None] * len(tasks)
+    errors: dict[int, BaseException] = {}
+    queue = iter(range(len(tasks)))  # next() on it is atomic
+
+    def work() -> None:
+        for index in queue:
+            try:
+                results[index] = tasks[index]()
+            except BaseException as error:
+                errors[index] = error
+
+    run_team = openmp.team_runner()
+    if run_team is not None:
+        run_team(work, len(tasks))
+    else:
+        _run_threads(work, len(tasks))
+    if errors:
+        raise errors[min(errors)]
+    return cast(list[Result], results)
+
+
+def _run_threads(work: Callable[[], None], size: int) -> None:
+    pool = _pool(size - 1)
+    futures = [pool.submit(work) for _ in range(size - 1)]
     try:
-        first = tasks[0]()
+        work()
     finally:
         for future in futures:
             future.exception()  # waits
-    return [first, *(future.result() for future in futures)]
 
 
 def split(total: int, parts: int) -> list[tuple[int, int]]:
@@ -80,11 +101,14 @@ def scratch(purpose: str, length: int, dtype: type) -> np.ndarray:
     It spares the page faults of a fresh array per batch. Whoever uses it must be done with it before the same
     thread asks for the same purpose again.
     """
-    kept = _buffers.__dict__.get(purpose)
+    # By the system's identity of the thread: to Python, a thread of OpenMP is a new one at every call, which is what
+    # `threading.local` goes by. A thread that ended leaves its arrays to the next one of its identity.
+    own = _buffers.setdefault(threading.get_ident(), {})
+    kept = own.get(purpose)
     if kept is None or kept.size < length or kept.dtype != dtype:
         kept = np.empty(length, dtype)
         if kept.nbytes <= MAX_KEPT_BYTES:
-            _buffers.__dict__[purpose] = kept
+            own[purpose] = kept
     return kept[:length]
 
 
@@ -92,8 +116,7 @@ def _pool(size: int) -> ThreadPoolExecutor:
     global _executor, _executor_size
     with _lock:
         if _executor is None or _executor_size < size:
-            # A smaller pool that is being left finishes what it was given; its threads end when it is
-            # collected.
+            # A smaller pool finishes what it was given; its threads end when it is collected.
             _executor = ThreadPoolExecutor(size, thread_name_prefix="reluscope-kernel")
             _executor_size = size
         return _executor
