@@ -12,14 +12,16 @@ the images are noise, and the rows say so. Writes benchmarks/results/overhead.cs
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import torch
-from _interleave import interleave, machine, ratios, spread, write_csv
+from _interleave import Row, interleave, rows_of, write_csv
 from torch import nn
 
 import reluscope as rs
 from reluscope.lab import ConvNet, ResNet, ToyNet, load
 
+RESULTS = Path(__file__).parent / "results" / "overhead.csv"
 NETWORKS = {"resnet20": ResNet, "convnet20": ConvNet, "toynet20": ToyNet}
 
 
@@ -35,28 +37,22 @@ def bare_forward(model: nn.Module, inputs: torch.Tensor, batch_size: int, *, bat
         norm.track_running_stats = True
 
 
-def compare(name: str, inputs: torch.Tensor, labels: torch.Tensor | None, pairs: int) -> dict:
+def compare(name: str, inputs: torch.Tensor, labels: torch.Tensor | None, pairs: int, data: str) -> list[Row]:
     torch.manual_seed(0)
     model = NETWORKS[name](20).to(memory_format=torch.channels_last)
-    probe, warm = rs.Probe(inputs, labels), rs.Probe(inputs[:256], None if labels is None else labels[:256])
-    work = {
+    probe = rs.Probe(inputs, labels)
+    alternatives = {
         "bare": lambda: bare_forward(model, inputs, probe.batch_size, batch_statistics=True),
         "bare_eval": lambda: bare_forward(model, inputs, probe.batch_size, batch_statistics=False),
         "measure": lambda: rs.measure(model, probe).to_dataframe(),
     }
-    rs.measure(model, warm).to_dataframe()  # kernels compiled or read from their cache
-    interleave(work, 1)
-    seconds = interleave(work, pairs)
-    row = {"network": name, "images": len(inputs), "labels": labels is not None, "pairs": pairs}
-    for alternative in work:
-        row |= {
-            f"{alternative}_s_{key}": round(value, 4) for key, value in spread(seconds[alternative]).items()
-        }
-    for base in ("bare", "bare_eval"):
-        row |= {
-            f"ratio_{base}_{key}": round(value, 3) for key, value in ratios(seconds, "measure", base).items()
-        }
-    return row
+    seconds = interleave(alternatives, rounds=pairs)
+    case = f"{name}{' with labels' if labels is not None else ''}, {len(inputs)} {data} images"
+    rows: list[Row] = []
+    for baseline in ("bare", "bare_eval"):
+        chosen = {key: seconds[key] for key in (baseline, "measure")}
+        rows += rows_of("overhead", case, chosen, baseline=baseline, work=len(inputs), unit="images")
+    return rows
 
 
 def main() -> None:
@@ -75,24 +71,19 @@ def main() -> None:
     else:
         inputs, classes = torch.randn(options.images, 3, 32, 32), torch.arange(options.images) % 10
     inputs = inputs.contiguous(memory_format=torch.channels_last)
-    rows = []
+    rows: list[Row] = []
     for labels in {"without": [None], "with": [classes], "both": [None, classes]}[options.labels]:
         for name in options.networks:
-            row = compare(name, inputs, labels, options.pairs)
-            row |= {
-                "data": "cifar10" if options.data_dir else "noise",
-                **machine(),
-                "torch": torch.__version__,
-            }
-            rows.append(row)
-            print(
-                f"{name:10} {'labels' if labels is not None else '      '} bare {row['bare_s_median']:.3f} s, "
-                f"measure {row['measure_s_median']:.3f} s, ratio {row['ratio_bare_median']:.3f} "
-                f"({row['ratio_bare_p20']:.3f} to {row['ratio_bare_p80']:.3f}); "
-                f"against running statistics {row['ratio_bare_eval_median']:.3f}",
-                flush=True,
-            )
-    print("written to", write_csv("overhead", rows))
+            rows += compare(name, inputs, labels, options.pairs, "CIFAR-10" if options.data_dir else "noise")
+            for row in rows[-4:]:
+                if row.alternative == "measure":
+                    print(
+                        f"{row.case}: measure {row.median_s:.3f} s, {row.ratio_median:.3f} x {row.baseline} "
+                        f"({row.ratio_p20:.3f} to {row.ratio_p80:.3f})",
+                        flush=True,
+                    )
+    write_csv(RESULTS, rows)
+    print("written to", RESULTS)
 
 
 if __name__ == "__main__":

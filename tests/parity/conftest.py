@@ -36,7 +36,7 @@ def awkward(width: int, dtype: torch.dtype, layout: str, seed: int = 0) -> tuple
 def brute_bits(values: torch.Tensor, channel_dim: int, kinks: tuple[float, ...]) -> np.ndarray:
     """The bits (evaluations, width) as torch compares, so with kinks rounded as torch rounds them."""
     above = torch.stack([values > torch.tensor(kink, dtype=values.dtype) for kink in kinks], dim=-1)
-    moved = above.movedim(channel_dim, -2)
+    moved = above.movedim(channel_dim % values.ndim, -2)
     return moved.reshape(-1, moved.shape[-2] * moved.shape[-1]).numpy()
 
 

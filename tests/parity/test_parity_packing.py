@@ -37,7 +37,7 @@ def test_packing_equals_reference_and_brute_force(oracle, width, dtype, layout):
 def test_kinks_equal_reference_and_torch(oracle, layout, dtype, kinks):
     values, channel_dim = oracle.awkward(33, dtype, layout)
     rounded = torch.tensor(kinks, dtype=dtype)
-    values.view(-1)[: len(kinks)] = rounded  # exactly on the rounded kink: not above it
+    values[0, : len(kinks), 0, 0] = rounded  # exactly on the rounded kink: not above it
     viewed = as_values(values, channel_dim, kinks)
     words, num_nan = cpu.pack(viewed)
     oracle.assert_same(words, oracle.words_of(oracle.brute_bits(values, channel_dim, kinks)))

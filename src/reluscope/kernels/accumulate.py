@@ -23,6 +23,7 @@ from reluscope.kernels.cpu import (
     MIN_VALUES_PER_THREAD,
     fingerprint_into,
     pack_range,
+    packer,
     threads_for,
 )
 from reluscope.kernels.hot import MIN_HIT_RATE, HotKeys
@@ -92,6 +93,9 @@ class SortedAccumulator:
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
+
+        if groups is None and not self._plan.is_fingerprint and len(values.kinks) == 1:
+            return self._add_all(packer(values), values.num_evaluations, values.num_units)
 
         def make(start: int, stop: int, rows: np.ndarray) -> int:
             return make_rows(self._plan, values, groups, start, stop, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from reluscope.kernels import pack as pack_kernels
 from reluscope.kernels import pool, tables
 from reluscope.kernels.values import Values
 
-__all__ = ["count_table_parts", "fingerprint", "join_tables", "merge_tables", "pack", "pack_range"]
+__all__ = ["count_table_parts", "fingerprint", "join_tables", "merge_tables", "pack", "pack_range", "packer"]
 
 # Words packed at a time per thread, to stay in its second-level cache until they are used: 256 KB.
 BLOCK_WORDS = 1 << 15
@@ -31,20 +32,29 @@ def pack(values: Values) -> tuple[np.ndarray, int]:
     return words, sum(pool.run([partial(task, *edges) for edges in ranges]))
 
 
-def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
-    """Pack evaluations start..stop into words uint64 (stop - start, W), in this thread; returns the NaN."""
+def packer(values: Values) -> Callable[[int, int, np.ndarray], int]:
+    """A function (start, stop, words) that packs these evaluations of a single kink, in its caller's thread.
+
+    All that needs Python is done here, once for all threads: what they do in Python they do one by one.
+    """
     kernel = pack_kernels.pack_planes if values.layout == "planes" else pack_kernels.pack_rows
-    thresholds = values.thresholds()
-    infinity = values.bits.dtype.type(values.format.infinity)
+    bits, thresholds = values.bits, values.thresholds()[0]
+    infinity = bits.dtype.type(values.format.infinity)
+    return lambda start, stop, words: kernel(bits, start, stop, thresholds, infinity, words)
+
+
+def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
+    """Pack evaluations start..stop into words uint64 (stop - start, W), in this thread; returns the NaN among them."""
     if len(values.kinks) == 1:
-        return int(kernel(values.bits, start, stop, thresholds[0], infinity, words))
+        return int(packer(values)(start, stop, words))
+    kernel = pack_kernels.pack_planes if values.layout == "planes" else pack_kernels.pack_rows
+    infinity = values.bits.dtype.type(values.format.infinity)
     unit_words = np.empty((stop - start, (values.num_units + 63) // 64), np.uint64)
     words[...] = 0
     num_nan = 0
-    for kink, ranges in enumerate(thresholds):
-        num_nan = int(
-            kernel(values.bits, start, stop, ranges, infinity, unit_words)
-        )  # the same for each kink
+    for kink, ranges in enumerate(values.thresholds()):
+        # The number of NaN is the same for each kink.
+        num_nan = int(kernel(values.bits, start, stop, ranges, infinity, unit_words))
         pack_kernels.spread_bits(unit_words, values.num_units, kink, len(values.kinks), words)
     return num_nan
 

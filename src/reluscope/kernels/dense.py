@@ -14,6 +14,7 @@ from numba import njit
 
 from reluscope.kernels import pool
 from reluscope.kernels.cpu import BLOCK_WORDS, MIN_VALUES_PER_THREAD, pack_range, threads_for
+from reluscope.kernels.pack import pack_planes, pack_rows
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.values import Values
 
@@ -24,6 +25,8 @@ MAX_COUNTERS = 1 << 20
 # Evaluations per round: their words are kept between packing and counting.
 SEGMENT = 1 << 17
 MAX_UINT32 = (1 << 32) - 1
+# Evaluations packed before they are counted: 64 KB of words stay in the first levels of the cache.
+BLOCK = 1 << 13
 
 
 def is_dense(plan: KeyPlan) -> bool:
@@ -36,6 +39,30 @@ def _histogram(words, counters):  # pragma: no cover - compiled
     """Count words uint64 (E, 1) in counters (1, 2^width)."""
     for index in range(words.shape[0]):
         counters[0, words[index, 0]] += 1
+
+
+@njit(nogil=True, cache=True)
+def _count_rows(values, start, stop, thresholds, infinity, counters):  # pragma: no cover - compiled
+    """Pack and count evaluations start..stop of values uint (E, U), block by block; returns the number of NaN."""
+    words = np.empty((BLOCK, 1), np.uint64)
+    num_nan = np.uint64(0)
+    for first in range(start, stop, BLOCK):
+        last = min(first + BLOCK, stop)
+        num_nan += pack_rows(values, first, last, thresholds, infinity, words)
+        _histogram(words[: last - first], counters)
+    return num_nan
+
+
+@njit(nogil=True, cache=True)
+def _count_planes(values, start, stop, thresholds, infinity, counters):  # pragma: no cover - compiled
+    """As `_count_rows`, of values uint (S, U, T)."""
+    words = np.empty((BLOCK, 1), np.uint64)
+    num_nan = np.uint64(0)
+    for first in range(start, stop, BLOCK):
+        last = min(first + BLOCK, stop)
+        num_nan += pack_planes(values, first, last, thresholds, infinity, words)
+        _histogram(words[: last - first], counters)
+    return num_nan
 
 
 @njit(nogil=True, cache=True)
@@ -93,11 +120,12 @@ class DenseAccumulator:
     def __init__(self, plan: KeyPlan) -> None:
         self._plan = plan
         self._counters = np.zeros((max(1, plan.num_groups), 1 << plan.width), np.uint32)
+        self._others: list[np.ndarray] = []  # counters of the other threads, added up when something is asked
         self._num_evaluations = 0
 
     @property
     def nbytes(self) -> int:
-        return self._counters.nbytes
+        return self._counters.nbytes * (1 + len(self._others))
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
@@ -124,6 +152,7 @@ class DenseAccumulator:
 
     def finish(self) -> Finished:
         """The finished tables; more may be added afterwards."""
+        self._gather()
         num_patterns, num_joint = _sizes(self._counters)
         if self._plan.num_groups == 0:
             num_joint = 0
@@ -140,26 +169,40 @@ class DenseAccumulator:
         """Widen the counters before one could overflow."""
         self._num_evaluations += num_evaluations
         if self._num_evaluations > MAX_UINT32 and self._counters.dtype == np.uint32:
+            self._gather()
             self._counters = self._counters.astype(np.int64)
 
-    def _add_plain(self, values: Values, ranges: list[tuple[int, int]]) -> int:
-        def count(start: int, stop: int, counters: np.ndarray) -> int:
-            words = pool.scratch("words", stop - start, np.uint64).reshape(-1, 1)
-            num_nan = pack_range(values, start, stop, words)
-            _histogram(words, counters)
-            return num_nan
+    def _gather(self) -> None:
+        """Bring the counts of all threads together."""
+        for counters in self._others:
+            self._counters += counters
+        self._others.clear()
 
-        return sum(self._run_plain([partial(count, start, stop) for start, stop in ranges]))
+    def _add_plain(self, values: Values, ranges: list[tuple[int, int]]) -> int:
+        if len(values.kinks) > 1:
+            return sum(
+                self._run_plain([partial(self._count_several_kinks, values, *edges) for edges in ranges])
+            )
+        # One call of compiled code for each thread: what it does in Python, it does while the others wait.
+        kernel = _count_planes if values.layout == "planes" else _count_rows
+        infinity = values.bits.dtype.type(values.format.infinity)
+        thresholds = values.thresholds()[0]
+        tasks = [partial(kernel, values.bits, start, stop, thresholds, infinity) for start, stop in ranges]
+        return int(sum(self._run_plain(tasks)))
+
+    @staticmethod
+    def _count_several_kinks(values: Values, start: int, stop: int, counters: np.ndarray) -> int:
+        words = pool.scratch("words", stop - start, np.uint64).reshape(-1, 1)
+        num_nan = pack_range(values, start, stop, words)
+        _histogram(words, counters)
+        return num_nan
 
     def _run_plain(self, tasks: list[partial]) -> list:
-        """Run each task with counters of its own, then add them up; the first has the state's."""
-        others = [np.zeros_like(self._counters) for _ in tasks[1:]]
-        results = pool.run(
-            [partial(task, counters) for task, counters in zip(tasks, [self._counters, *others], strict=True)]
-        )
-        for counters in others:
-            self._counters += counters
-        return results
+        """Run each task with counters of its own; the first has the state's."""
+        while len(self._others) < len(tasks) - 1:
+            self._others.append(np.zeros_like(self._counters))
+        counters = [self._counters, *self._others]
+        return pool.run([partial(task, own) for task, own in zip(tasks, counters, strict=False)])
 
     def _add_grouped(self, values: Values, groups: np.ndarray, ranges: list[tuple[int, int]]) -> int:
         first, last = ranges[0][0], ranges[-1][1]

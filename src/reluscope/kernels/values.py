@@ -6,6 +6,7 @@ float16, bfloat16, float32 and float64, and 16-bit floats are never converted.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,15 +84,20 @@ class Values:
         A length instead of an end lets one unsigned comparison, bits - start < length, test a range; no range
         holds a NaN.
         """
-        fmt = self.format
-        table = np.zeros((len(self.kinks), 4), fmt.bits)
-        for row, kink in zip(table, self.kinks, strict=True):
-            magnitude = round_kink(abs(kink), fmt)
-            if kink >= 0 or magnitude == 0:
-                row[:] = (magnitude + 1, fmt.infinity - magnitude, 0, 0)
-            else:
-                row[:] = (0, fmt.infinity + 1, fmt.sign, magnitude)
-        return table
+        return _thresholds(self.kinks, self.format)
+
+
+@functools.cache  # asked for by every thread for every batch, and the same for all of a site
+def _thresholds(kinks: tuple[float, ...], fmt: FloatFormat) -> np.ndarray:
+    table = np.zeros((len(kinks), 4), fmt.bits)
+    for row, kink in zip(table, kinks, strict=True):
+        magnitude = round_kink(abs(kink), fmt)
+        if kink >= 0 or magnitude == 0:
+            row[:] = (magnitude + 1, fmt.infinity - magnitude, 0, 0)
+        else:
+            row[:] = (0, fmt.infinity + 1, fmt.sign, magnitude)
+    table.flags.writeable = False
+    return table
 
 
 def round_kink(magnitude: float, fmt: FloatFormat) -> int:

@@ -1,0 +1,71 @@
+"""Tasks run on torch's OpenMP team where there is one, and give what the pool's threads give."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from reluscope.kernels import openmp, pool
+from reluscope.patterns import PatternCounter
+
+
+@pytest.fixture(params=["team", "threads"])
+def runner(request, monkeypatch):
+    if request.param == "threads":
+        monkeypatch.setattr(openmp, "team_runner", lambda: None)
+    elif openmp.team_runner() is None:
+        pytest.skip("no libgomp of torch's in this process")
+    return request.param
+
+
+@pytest.mark.usefixtures("runner")
+class TestEither:
+    def test_results_come_in_order(self):
+        for size in (1, 2, 3, 40):
+            assert pool.run([lambda index=index: index for index in range(size)]) == list(range(size))
+
+    def test_the_first_error_is_raised_after_every_task_has_ended(self):
+        ended = []
+
+        def task(index: int) -> None:
+            if index in (1, 3):
+                raise KeyError(index)
+            ended.append(index)
+
+        with pytest.raises(KeyError, match="1"):
+            pool.run([lambda index=index: task(index) for index in range(5)])
+        assert sorted(ended) == [0, 2, 4]
+
+    def test_scratch_is_kept_between_calls_and_not_shared_between_threads(self):
+        def task() -> tuple[int, int]:
+            return threading.get_ident(), pool.scratch("test", 10, np.uint64).ctypes.data
+
+        found = {ident: address for _ in range(20) for ident, address in pool.run([task] * 8)}
+        again = dict(pool.run([task] * 8))
+        assert all(found.get(ident, address) == address for ident, address in again.items())
+        assert len(set(found.values())) == len(found)
+
+
+def test_the_team_and_the_threads_count_the_same(monkeypatch):
+    monkeypatch.setenv("RELUSCOPE_NUM_THREADS", "4")
+    values = torch.randn(200, 16, 40, 40)
+    tables = []
+    for team_runner in (openmp.team_runner, lambda: None):
+        monkeypatch.setattr(openmp, "team_runner", team_runner)
+        for width in (16, 12):
+            counter = PatternCounter(width)
+            counter.update(values[:, :width])
+            counter.update(values[:, :width])
+            tables.append(counter.counts())
+    assert tables[0] == tables[2]
+    assert tables[1] == tables[3]
+    assert tables[0].num_evaluations == 2 * 200 * 1600
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="libgomp is Linux's")
+def test_torch_on_linux_has_a_team():
+    assert openmp.team_runner() is not None
