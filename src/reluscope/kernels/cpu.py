@@ -40,13 +40,13 @@ def packer(values: Values) -> Callable[[int, int, np.ndarray], int]:
     kernel = pack_kernels.pack_planes if values.layout == "planes" else pack_kernels.pack_rows
     bits, thresholds = values.bits, values.thresholds()[0]
     infinity = bits.dtype.type(values.format.infinity)
-    return lambda start, stop, words: kernel(bits, start, stop, thresholds, infinity, words)
+    return lambda start, stop, words: int(kernel(bits, start, stop, thresholds, infinity, words))
 
 
 def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
     """Pack evaluations start..stop into words uint64 (stop - start, W), in this thread; returns the NaN among them."""
     if len(values.kinks) == 1:
-        return int(packer(values)(start, stop, words))
+        return packer(values)(start, stop, words)
     kernel = pack_kernels.pack_planes if values.layout == "planes" else pack_kernels.pack_rows
     infinity = values.bits.dtype.type(values.format.infinity)
     unit_words = np.empty((stop - start, (values.num_units + 63) // 64), np.uint64)

@@ -43,6 +43,7 @@ FORMATS = {
         FloatFormat(name="float64", bits=np.dtype(np.uint64), infinity=0x7FF << 52, sign=1 << 63),
     )
 }
+_TORCH_FORMATS = {getattr(torch, name): fmt for name, fmt in FORMATS.items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,14 +127,10 @@ def as_values(preactivations: Preactivations, channel_dim: int, kinks: Sequence[
         UnitAxisError: the axis does not exist or is empty.
     """
     bits, fmt = _bits_of(preactivations)
-    axis = _unit_axis(bits.shape, channel_dim)
-    kinks = tuple(float(kink) for kink in kinks)
-    if not kinks or any(math.isnan(kink) for kink in kinks):
-        raise KernelError(
-            f"kinks {kinks} cannot be compared with; give at least one number, none of them NaN"
-        )
+    axis, kinks = _unit_axis(bits.shape, channel_dim), _checked_kinks(tuple(kinks))
     num_samples, num_units = bits.shape[0], bits.shape[axis]
-    moved = np.moveaxis(bits, axis, -1)
+    last = bits.ndim - 1
+    moved = bits if axis == last else bits.transpose(*range(axis), *range(axis + 1, last + 1), axis)
     if bits.flags.c_contiguous and not moved.flags.c_contiguous:
         outer, inner = math.prod(bits.shape[:axis]), math.prod(bits.shape[axis + 1 :])
         view, layout = bits.reshape(outer, num_units, inner), "planes"
@@ -141,6 +138,16 @@ def as_values(preactivations: Preactivations, channel_dim: int, kinks: Sequence[
         num_evaluations = math.prod(moved.shape[:-1])
         view, layout = np.ascontiguousarray(moved).reshape(num_evaluations, num_units), "rows"
     return Values(bits=view, layout=layout, format=fmt, kinks=kinks, num_samples=num_samples, unit_axis=axis)
+
+
+@functools.cache
+def _checked_kinks(kinks: tuple[float, ...]) -> tuple[float, ...]:
+    values = tuple(float(kink) for kink in kinks)
+    if not values or any(math.isnan(kink) for kink in values):
+        raise KernelError(
+            f"kinks {values} cannot be compared with; give at least one number, none of them NaN"
+        )
+    return values
 
 
 def _bits_of(preactivations: Preactivations) -> tuple[np.ndarray, FloatFormat]:
@@ -158,18 +165,17 @@ def _bits_of(preactivations: Preactivations) -> tuple[np.ndarray, FloatFormat]:
 
 
 def _bits_of_tensor(tensor: torch.Tensor) -> tuple[np.ndarray, FloatFormat]:
-    name = str(tensor.dtype).removeprefix("torch.")
-    if name not in FORMATS:
-        raise KernelError(_dtype_text(name))
+    fmt = _TORCH_FORMATS.get(tensor.dtype)
+    if fmt is None:
+        raise KernelError(_dtype_text(str(tensor.dtype).removeprefix("torch.")))
     if tensor.device.type != "cpu" or tensor.layout != torch.strided:
         raise KernelError(
             f"cannot count a {tensor.layout} tensor on {tensor.device}; the kernels take strided tensors "
             "on the CPU: move it with .cpu()"
         )
     tensor = tensor.detach()
-    if name == "bfloat16":  # NumPy has no bfloat16
+    if fmt.name == "bfloat16":  # NumPy has no bfloat16
         tensor = tensor.view(torch.int16)
-    fmt = FORMATS[name]
     return tensor.numpy().view(fmt.bits), fmt
 
 
