@@ -111,6 +111,41 @@ def test_a_damaged_part_names_its_file(tmp_path, damage):
         read_part(path)
 
 
+def test_a_flipped_bit_is_never_another_number(tmp_path):
+    found = PartTable(tmp_path / "layers", SCHEMA)
+    found.append(table(*range(50), length=3))
+    path = tmp_path / "layers" / "part-000000.parquet"
+    whole, before = path.read_bytes(), read_part(path)
+    num_caught = 0
+    for position in range(4, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            after = read_part(path)
+            parts.check_columns(after, SCHEMA.names, path)
+        except (RunCorruptError, RunSchemaError):
+            num_caught += 1
+        else:
+            assert after.select(SCHEMA.names).equals(before), position
+    assert num_caught > 100
+
+
+def test_text_that_is_no_text_is_damage(tmp_path):
+    import pyarrow.parquet as pq
+
+    wrong = pa.array([b"a\xff"]).view(pa.string())
+    pq.write_table(pa.table({"step": [0], "site": wrong}), tmp_path / "part-000000.parquet")
+    with pytest.raises(RunCorruptError, match=r"part-000000\.parquet\" is damaged: .*UTF"):
+        read_part(tmp_path / "part-000000.parquet")
+
+
+def test_a_part_without_a_column_of_the_run_is_damage(tmp_path):
+    PartTable(tmp_path / "layers", arrow_schema({"step": "int64", "vblue": "float64"}))
+    with pytest.raises(RunCorruptError, match='it lacks the column "value"'):
+        PartTable(tmp_path / "layers", SCHEMA)
+
+
 def test_a_part_of_a_newer_schema_is_refused(tmp_path):
     import pyarrow.parquet as pq
 

@@ -181,6 +181,32 @@ def test_damaged_scalars_leave_the_layers(folder):
     assert any("scalars" in text for text in run.warnings)
 
 
+def test_warnings_name_every_damaged_file_whatever_was_read_before(folder):
+    for name in ("scalars/part-000000.parquet", "tables/init.parquet"):
+        (folder / name).write_bytes(b"PAR1")
+    text = "\n".join(open_run(folder, skip_damaged=True).warnings)
+    assert "scalars/part-000000.parquet" in text
+    assert "tables/init.parquet" in text
+
+
+def test_a_flipped_bit_in_a_table_is_damage(folder):
+    path = folder / "tables" / "init.parquet"
+    content = bytearray(path.read_bytes())
+    caught = 0
+    for position in range(4, 300):  # its pages
+        content[position] ^= 1
+        path.write_bytes(content)
+        content[position] ^= 1
+        try:
+            keys, counts, _ = open_run(folder).table("init", "stem.relu")
+        except RunCorruptError:
+            caught += 1
+            continue
+        np.testing.assert_array_equal(keys, KEYS)
+        np.testing.assert_array_equal(counts, COUNTS)
+    assert caught > 100
+
+
 def test_a_damaged_table_leaves_the_layers(folder):
     path = folder / "tables" / "init.parquet"
     path.write_bytes(path.read_bytes()[:-7])

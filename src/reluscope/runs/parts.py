@@ -8,7 +8,7 @@ resumed has the same bytes as one that was not.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,10 @@ from reluscope.errors import RunCorruptError
 from reluscope.runs.durable import make_folder, remove_file, replace_file
 from reluscope.runs.schema import check_part_version
 
-__all__ = ["PartLimits", "PartTable", "first_line", "part_paths", "read_part"]
+__all__ = ["DAMAGE", "PartLimits", "PartTable", "check_columns", "first_line", "part_paths", "read_part"]
+
+# What reading a damaged Parquet file ends in. An OSError with an errno is the disk's own: not found, not allowed.
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError)
 
 _NAME = re.compile(r"part-(\d{6,})\.parquet")
 
@@ -161,17 +164,27 @@ class PartTable:
                 compression="snappy",
                 use_dictionary=self._texts,  # pyright: ignore[reportArgumentType] - the stub knows bool only
                 write_statistics=["step"],  # pyright: ignore[reportArgumentType]
+                write_page_checksum=True,
             )
 
         replace_file(self._path(number), write)
 
     def _load_tail(self, path: Path) -> None:
         self._number = _number_of(path)
-        self._tail = read_part(path).select(self._schema.names).cast(self._schema).combine_chunks()
+        self._tail = self._conform(read_part(path), path)
 
     def _read_full(self, part: _Part, columns: list[str] | None = None) -> pa.Table:
-        table = read_part(self._path(part.number), columns=columns)
-        return table if columns else table.select(self._schema.names).cast(self._schema).combine_chunks()
+        path = self._path(part.number)
+        table = read_part(path, columns=columns)
+        return table if columns else self._conform(table, path)
+
+    def _conform(self, table: pa.Table, path: Path) -> pa.Table:
+        """The columns of the run, in their order and types, as one chunk each."""
+        check_columns(table, self._schema.names, path)
+        try:
+            return table.select(self._schema.names).cast(self._schema).combine_chunks()
+        except DAMAGE as error:
+            raise RunCorruptError(f'"{path}" is damaged: {first_line(error)}.') from error
 
 
 def part_paths(folder: Path) -> list[Path]:
@@ -192,10 +205,12 @@ def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
     """
     try:
         # The whole file at once: it may be replaced at any moment, and a mapped or half-read one would tear.
-        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))
+        content = pa.BufferReader(path.read_bytes())
+        file = pq.ParquetFile(content, page_checksum_verification=True)
         check_part_version(file.schema_arrow, path)
         table = file.read(columns=columns, use_threads=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        table.validate(full=True)  # text that is no UTF-8 would show only where it is looked at
+    except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's own error: not found, not allowed
         raise RunCorruptError(
@@ -205,6 +220,16 @@ def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
     if columns is None and "step" not in table.column_names:
         raise RunCorruptError(f'"{path}" has no column "step", so it is not a part of a run.')
     return table
+
+
+def check_columns(table: pa.Table, columns: Iterable[str], path: Path) -> None:
+    """Raise RunCorruptError when a part lacks a column that the run has: a bit of its name was lost."""
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise RunCorruptError(
+            f'"{path}" is damaged: it lacks the column "{missing[0]}". The other parts are still readable: '
+            f'rs.open_run("{path.parent.parent}", skip_damaged=True).'
+        )
 
 
 def first_line(error: Exception) -> str:

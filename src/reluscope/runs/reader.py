@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,17 @@ from reluscope.errors import RunCorruptError, RunNotFoundError, RunSchemaError, 
 from reluscope.measures.spec import LAYER_MEASURES
 from reluscope.runs import observations
 from reluscope.runs.lock import run_state
-from reluscope.runs.parts import part_paths, read_part
-from reluscope.runs.schema import SCALARS_COLUMNS, arrow_schema, as_path, layers_columns, read_info
-from reluscope.runs.tables import StoredTable, read_table, read_tables_info, table_path
+from reluscope.runs.parts import check_columns, part_paths, read_part
+from reluscope.runs.schema import (
+    LAYERS_KEYS,
+    SCALARS_COLUMNS,
+    TIMINGS_COLUMNS,
+    arrow_schema,
+    as_path,
+    layers_columns,
+    read_info,
+)
+from reluscope.runs.tables import StoredTable, damaged_tables, read_table, read_tables_info, table_path
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,8 +67,11 @@ def open_run(path: str | os.PathLike[str], *, skip_damaged: bool = False) -> Run
         notes.append(f'"{folder}" has no run.json; what was measured is known from its tables only.')
         info = {}
     state = run_state(folder)  # before the tables: a run that is closed has no later rows than those read
-    layers = _read_table(folder / "layers", skip_damaged, notes)
-    timings = _read_table(folder / "timings", skip_damaged, notes)
+    columns = info.get("columns")
+    layers = _read_table(
+        folder / "layers", columns if isinstance(columns, dict) else LAYERS_KEYS, skip_damaged, notes
+    )
+    timings = _read_table(folder / "timings", TIMINGS_COLUMNS, skip_damaged, notes)
     return Run(folder, info, state, layers, timings, notes, skip_damaged=skip_damaged)
 
 
@@ -123,7 +135,7 @@ class Run:
     def scalars(self) -> pd.DataFrame:
         """One row per logged training step: step and what was given of loss, accuracy, lr, batch_indices."""
         notes: list[str] = []
-        table = _read_table(self.path / "scalars", self._skip_damaged, notes)
+        table = _read_table(self.path / "scalars", SCALARS_COLUMNS, self._skip_damaged, notes)
         self._notes.extend(notes)
         if table is None:
             table = arrow_schema(SCALARS_COLUMNS).empty_table()
@@ -186,8 +198,12 @@ class Run:
 
     @property
     def warnings(self) -> list[str]:
-        """What somebody who reads the numbers should know, in words."""
-        return [*self._notes, *observations.warnings(self)]
+        """What somebody who reads the numbers should know, in words; the same whatever was read before."""
+        if not self._skip_damaged:
+            return [*self._notes, *observations.warnings(self)]
+        _ = self.scalars  # read when first asked for, and its damage is known only then
+        damaged = damaged_tables(self.path / "tables")
+        return [*self._notes, *damaged, *observations.warnings(self)]
 
     def export(self, target: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the dataset as .zarr or .nc (extra `export`), or the layers as .csv; see `runs.export`."""
@@ -225,21 +241,27 @@ class Run:
         return None if kind == "final" and found[2]["step"] != self.steps[-1] else found
 
 
-def _read_table(folder: Path, skip_damaged: bool, notes: list[str]) -> pa.Table | None:
+def _read_table(
+    folder: Path, columns: Iterable[str], skip_damaged: bool, notes: list[str]
+) -> pa.Table | None:
     """All parts of a table as one, in order of step; None where there is none."""
     for _ in range(_TRIES - 1):
         try:
-            return _read_parts(folder, skip_damaged, notes)
+            return _read_parts(folder, columns, skip_damaged, notes)
         except FileNotFoundError:
             continue
-    return _read_parts(folder, skip_damaged, notes)
+    return _read_parts(folder, columns, skip_damaged, notes)
 
 
-def _read_parts(folder: Path, skip_damaged: bool, notes: list[str]) -> pa.Table | None:
+def _read_parts(
+    folder: Path, columns: Iterable[str], skip_damaged: bool, notes: list[str]
+) -> pa.Table | None:
     parts, damaged = [], []
     for path in part_paths(folder):
         try:
-            parts.append(read_part(path))
+            part = read_part(path)
+            check_columns(part, columns, path)
+            parts.append(part)
         except (RunCorruptError, RunSchemaError) as error:
             if not skip_damaged or isinstance(error, RunSchemaError):
                 raise

@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 
 from reluscope.errors import RunCorruptError, RunSchemaError
 from reluscope.runs.durable import make_folder, remove_file, replace_file
-from reluscope.runs.parts import first_line
+from reluscope.runs.parts import DAMAGE, first_line
 from reluscope.runs.schema import RUN_SCHEMA_VERSION, check_version
 
 __all__ = [
     "KINDS",
     "StoredTable",
+    "damaged_tables",
     "drop_tables",
     "read_table",
     "read_tables_info",
@@ -38,6 +39,7 @@ StoredTable = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 
 _NAME = re.compile(r"(init|final|all-(\d{9,}))\.parquet")
 _META_KEY = b"reluscope_tables"
+_DAMAGE = (*DAMAGE, KeyError, TypeError, ValueError)  # the JSON in the metadata too
 _CHUNK_ROWS = 2**20  # rows per row group: bounds what writing needs beside the table itself
 
 
@@ -86,7 +88,7 @@ def write_tables(folder: Path, kind: str, step: int, tables: Mapping[str, Stored
     schema = pa.schema(fields, metadata={_META_KEY: json.dumps(about, allow_nan=False).encode()})
 
     def write(stream) -> None:
-        with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        with pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer:
             for site, (keys, counts, _) in tables.items():
                 for start in range(0, len(keys), _CHUNK_ROWS):
                     rows = slice(start, start + _CHUNK_ROWS)
@@ -104,7 +106,7 @@ def read_table(path: Path, site: str) -> StoredTable | None:
         RunCorruptError, RunSchemaError: a damaged file, or a newer one.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             about = _about(file, path)
             for entry in about["sites"]:
                 if entry["site"] != site:
@@ -122,7 +124,9 @@ def read_table(path: Path, site: str) -> StoredTable | None:
                     if key not in ("site", "row_groups", "num_words")
                 }
                 return keys, rows.column("count").to_numpy().copy(), {**meta, "step": about["step"]}
-    except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
+    except _DAMAGE as error:
+        if isinstance(error, RunCorruptError | RunSchemaError):
+            raise
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise RunCorruptError(
@@ -132,21 +136,38 @@ def read_table(path: Path, site: str) -> StoredTable | None:
 
 
 def read_tables_info(folder: Path) -> list[tuple[str, int, Path]]:
-    """Every file of tables: kind, step, path. Damaged ones are left out; reading them by name says why."""
+    """Every file of tables: kind, step, path. Damaged ones are left out; `damaged_tables` names them."""
     found = []
-    for path in sorted(folder.glob("*.parquet")):
-        match = _NAME.fullmatch(path.name)
-        if match is None:
-            continue
+    for path, match in _files(folder):
         if match[2] is not None:
             found.append(("all", int(match[2]), path))
             continue
         try:
-            with pq.ParquetFile(path) as file:
-                found.append((match[1], int(_about(file, path)["step"]), path))
-        except (pa.ArrowInvalid, OSError, RunCorruptError):
+            found.append((match[1], _step_of(path), path))
+        except _DAMAGE:
             continue
     return found
+
+
+def damaged_tables(folder: Path) -> list[str]:
+    """In words, every file of tables that cannot be opened. A damaged page shows when its rows are read."""
+    found = []
+    for path, _ in _files(folder):
+        try:
+            _step_of(path)
+        except _DAMAGE as error:
+            found.append(f'"{path}" is damaged: {first_line(error)}.')
+    return found
+
+
+def _files(folder: Path) -> list[tuple[Path, re.Match[str]]]:
+    named = [(path, _NAME.fullmatch(path.name)) for path in sorted(folder.glob("*.parquet"))]
+    return [(path, match) for path, match in named if match is not None]
+
+
+def _step_of(path: Path) -> int:
+    with pq.ParquetFile(path) as file:
+        return int(_about(file, path)["step"])
 
 
 def drop_tables(folder: Path, steps: Collection[int]) -> None:
