@@ -32,6 +32,7 @@ __all__ = [
     "RunExistsError",
     "RunLockedError",
     "RunNotFoundError",
+    "RunNotWritableError",
     "RunSchemaError",
     "ScheduleError",
     "SitesChangedError",
@@ -146,6 +147,10 @@ class RunExistsError(ReluscopeError, FileExistsError):
 
 class RunLockedError(ReluscopeError, RuntimeError):
     """Another process writes this run."""
+
+
+class RunNotWritableError(ReluscopeError, PermissionError):
+    """Nothing may be written to the run's folder: no permission, or a read-only disk."""
 
 
 class RunSchemaError(ReluscopeError, ValueError):

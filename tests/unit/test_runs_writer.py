@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,11 +17,12 @@ from reluscope.errors import (
     RunExistsError,
     RunLockedError,
     RunNotFoundError,
+    RunNotWritableError,
     RunSchemaError,
     TrajectoryMismatchError,
 )
 from reluscope.measures.spec import LAYER_MEASURES
-from reluscope.runs import RunWriter, open_run
+from reluscope.runs import RunWriter, durable, open_run
 from reluscope.runs.parts import PartTable
 
 
@@ -133,7 +136,8 @@ def test_rows_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path, wrong
 
 
 def test_if_exists_error(tmp_path):
-    RunWriter.create(tmp_path / "run", {}).close()
+    with RunWriter.create(tmp_path / "run", {}) as writer:
+        writer.commit(0, rows(0))
     with pytest.raises(RunExistsError, match='if_exists="resume" to continue it or if_exists="new"'):
         RunWriter.create(tmp_path / "run", {})
 
@@ -152,6 +156,7 @@ def test_if_exists_new_counts_up(tmp_path):
     paths = []
     for _ in range(3):
         with RunWriter.create(tmp_path / "run", {}, if_exists="new") as writer:
+            writer.commit(0, rows(0))
             paths.append(writer.path.name)
     assert paths == ["run", "run-2", "run-3"]
     assert open_run(tmp_path / "run-3").name == "run-3"
@@ -163,6 +168,75 @@ def test_if_exists_new_steps_aside_for_a_run_that_is_being_written(tmp_path):
         RunWriter.create(tmp_path / "run", {}, if_exists="new") as other,
     ):
         assert (one.path.name, other.path.name) == ("run", "run-2")
+
+
+@pytest.mark.parametrize("if_exists", ["error", "resume", "new"])
+def test_a_run_whose_first_measurement_failed_is_in_nobodys_way(tmp_path, if_exists):
+    folder = tmp_path / "run"
+    with contextlib.suppress(KeyError), RunWriter.create(folder, {"mode": "wrong", "sites": []}) as writer:
+        writer.keep_tables(0, {("init", "a"): (np.array([[1]], np.uint64), np.array([4]), {})})
+        raise KeyError
+    (folder / "specification.yaml").write_text("mine")
+    with RunWriter.create(folder, {"mode": "right"}, if_exists=if_exists) as writer:
+        assert (writer.path, writer.resumed) == (folder, False)
+        assert writer.table("init", "a") is None
+        writer.commit(0, rows(0))
+    run = open_run(folder)
+    assert (run.info["mode"], run.steps, run.state) == ("right", [0], "closed")
+    assert "sites" not in run.info
+    assert (folder / "specification.yaml").read_text() == "mine"
+
+
+def test_scalars_keep_a_run_from_being_made_anew(tmp_path):
+    with RunWriter.create(tmp_path / "run", {}) as writer:
+        writer.add_scalars([{"step": 0, "loss": 1.0}])
+    with pytest.raises(RunExistsError, match="a run is already at"):
+        RunWriter.create(tmp_path / "run", {})
+    with RunWriter.create(tmp_path / "run", {}, if_exists="resume") as writer:
+        assert writer.resumed
+
+
+def test_a_run_that_is_being_written_is_not_made_anew(tmp_path):
+    with RunWriter.create(tmp_path / "run", {}), pytest.raises(RunLockedError, match="being written by"):
+        RunWriter.create(tmp_path / "run", {})
+
+
+def test_a_run_that_lost_its_layers_is_refused(tmp_path):
+    with RunWriter.create(tmp_path / "run", {}) as writer:
+        writer.commit(0, rows(0))
+    shutil.rmtree(tmp_path / "run" / "layers")
+    for if_exists, error in (("resume", RunCorruptError), ("error", RunExistsError)):
+        with pytest.raises(error, match="has lost its measurements|already at"):
+            RunWriter.create(tmp_path / "run", {}, if_exists=if_exists)
+
+
+@pytest.mark.parametrize("table", ["scalars", "timings"])
+def test_what_damage_stops_a_resume_says_the_way_on(tmp_path, table):
+    with RunWriter.create(tmp_path / "run", {}) as writer:
+        writer.commit(0, rows(0))
+    path = tmp_path / "run" / table / "part-000000.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(
+        RunCorruptError, match=rf"{table}.*to go on with the run without it, move it elsewhere"
+    ):
+        RunWriter.resume(tmp_path / "run")
+    path.rename(tmp_path / "elsewhere")
+    with RunWriter.resume(tmp_path / "run") as writer:
+        writer.commit(1, rows(1))
+
+
+def test_a_folder_nobody_may_write_to_is_named(tmp_path, monkeypatch):
+    RunWriter.create(tmp_path / "run", {}).close()
+
+    def refuse(*_args):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(RunNotWritableError, match="cannot be written there .Permission denied.*rs.open_run"):
+        RunWriter.resume(tmp_path / "run")
+    monkeypatch.setattr(durable, "_mkdir", refuse)
+    with pytest.raises(RunNotWritableError, match="cannot be written there"):
+        RunWriter.create(tmp_path / "other", {})
 
 
 def test_an_unknown_if_exists_is_refused(tmp_path):

@@ -14,11 +14,13 @@ import socket
 import time
 import warnings
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from reluscope.errors import ReluscopeWarning, RunLockedError
+from reluscope.errors import ReluscopeWarning, RunLockedError, RunNotWritableError
 
-__all__ = ["LOCK_NAME", "RunLock", "run_state"]
+__all__ = ["LOCK_NAME", "RunLock", "must_be_writable", "run_state"]
 
 LOCK_NAME = "run.lock"
 
@@ -27,6 +29,7 @@ _PATIENCE_S = 0.5
 _WINDOWS_OFFSET = 1 << 30  # Windows locks bytes mandatorily: lock one that nobody reads
 
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 # A forked child (a DataLoader worker) inherits the descriptor and with it the lock, which would outlive a
 # killed parent: every child closes its copy.
@@ -39,13 +42,15 @@ class RunLock:
 
     Raises:
         RunLockedError: another writer holds it, in this process or any other.
-        OSError: the lock file cannot be opened for writing.
+        RunNotWritableError: the folder, or the lock file in it, may not be written.
+        OSError: the disk refused.
     """
 
     def __init__(self, folder: Path) -> None:
         self._descriptor = -1
         path = folder / LOCK_NAME
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        with must_be_writable(folder):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         try:
             _lock_patiently(descriptor, folder)
             holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
@@ -94,6 +99,22 @@ def run_state(folder: Path) -> str:
         return "interrupted" if os.fstat(descriptor).st_size else "closed"
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def must_be_writable(folder: Path) -> Iterator[None]:
+    """Say in words when the operations inside fail because nothing may be written to the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FORBIDDEN:
+            raise
+        raise RunNotWritableError(
+            error.errno,
+            f"a run cannot be written there ({error.strerror}). Reading it works: rs.open_run; to record, "
+            "choose a folder that you may write to",
+            str(folder),
+        ) from error
 
 
 def _lock_patiently(descriptor: int, folder: Path) -> None:

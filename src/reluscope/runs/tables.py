@@ -130,7 +130,8 @@ def read_table(path: Path, site: str) -> StoredTable | None:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise RunCorruptError(
-            f'"{path}" is damaged: {first_line(error)}. The measures in "layers" do not need it.'
+            f'"{path}" is damaged: {first_line(error)}. The measures in "layers" do not need it: '
+            "to go on with the run without it, move it elsewhere."
         ) from error
     return None
 

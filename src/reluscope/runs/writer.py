@@ -19,11 +19,12 @@ from reluscope.errors import (
     RunCorruptError,
     RunExistsError,
     RunLockedError,
+    RunNotFoundError,
     RunSchemaError,
     TrajectoryMismatchError,
 )
-from reluscope.runs.durable import TEMPORARY_SUFFIX, make_folder, remove_temporaries
-from reluscope.runs.lock import LOCK_NAME, RunLock
+from reluscope.runs.durable import TEMPORARY_SUFFIX, make_folder, remove_file, remove_temporaries
+from reluscope.runs.lock import LOCK_NAME, RunLock, must_be_writable, run_state
 from reluscope.runs.parts import PartTable, part_paths, read_part
 from reluscope.runs.scalars import ScalarsTable
 from reluscope.runs.schema import (
@@ -42,7 +43,7 @@ from reluscope.runs.tables import StoredTable, drop_tables, read_table, table_pa
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["IF_EXISTS", "RunWriter"]
+__all__ = ["IF_EXISTS", "RunWriter", "is_free"]
 
 IF_EXISTS = ("error", "resume", "new")
 _FOLDERS = ("layers", "scalars", "timings", "tables")
@@ -64,8 +65,13 @@ class RunWriter:
         self._info = info
         self._schema = arrow_schema(info["columns"])
         self._layers = PartTable(path / "layers", self._schema)
-        self._timings = PartTable(path / "timings", arrow_schema(TIMINGS_COLUMNS))
-        self._scalars = ScalarsTable(path / "scalars")
+        try:
+            self._timings = PartTable(path / "timings", arrow_schema(TIMINGS_COLUMNS))
+            self._scalars = ScalarsTable(path / "scalars")
+        except RunCorruptError as error:
+            raise RunCorruptError(
+                f"{error} No measurement needs that file: to go on with the run without it, move it elsewhere."
+            ) from error
         self._steps = self._layers.steps()
         self._is_closed = False
         self._process = os.getpid()
@@ -75,6 +81,9 @@ class RunWriter:
         cls, path: str | os.PathLike[str], info: Mapping[str, Any], *, if_exists: str = "error"
     ) -> Self:
         """Make a run, or what `if_exists` says where there is one.
+
+        A run that holds no measurement and no scalars, because the first measurement failed, is in nobody's
+        way: unless it is being written, it is made anew, whatever `if_exists` says.
 
         Args:
             path: the folder; parents are made.
@@ -87,19 +96,18 @@ class RunWriter:
             RunLockedError: another process is writing there.
             RunSchemaError: `info` holds more than plain values, or the run to resume has a newer schema.
             RunCorruptError: the run to resume is damaged.
+            RunNotWritableError: nothing may be written there.
             OSError: the disk refused.
         """
         if if_exists not in IF_EXISTS:
             raise RunExistsError(f"if_exists={if_exists!r}; allowed are {', '.join(map(repr, IF_EXISTS))}.")
         folder = as_path(path)
+        if if_exists == "resume" and (folder / INFO_NAME).exists() and not is_free(folder):
+            return cls.resume(folder)
         if if_exists != "new":
-            if (folder / INFO_NAME).exists():
-                if if_exists == "resume":
-                    return cls.resume(folder)
-                raise _exists(folder)
             return cls._make(folder, info)
         for candidate in _numbered(folder):
-            if not _is_free(candidate):
+            if not is_free(candidate) or run_state(candidate) == "recording":
                 continue
             try:
                 return cls._make(candidate, info)
@@ -112,7 +120,7 @@ class RunWriter:
         """Open a run to write on, dropping what was never committed.
 
         Raises:
-            RunNotFoundError, RunLockedError, RunSchemaError, RunCorruptError, OSError.
+            RunNotFoundError, RunLockedError, RunNotWritableError, RunSchemaError, RunCorruptError, OSError.
         """
         folder = as_path(path)
         read_info(folder)
@@ -124,6 +132,11 @@ class RunWriter:
                     f'"{folder / INFO_NAME}" does not name the columns of "layers"; it is damaged.'
                 )
             remove_temporaries(folder)
+            if not part_paths(folder / "layers"):  # the first one is made before run.json is
+                raise RunCorruptError(
+                    f'the run at "{folder}" has lost its measurements: there is no part in '
+                    f'"{folder / "layers"}". Put that folder back, or record to another one.'
+                )
             writer = cls(folder, lock, info, resumed=True)
             writer._timings.keep_only(writer._steps)
             drop_tables(folder / "tables", writer._steps)
@@ -134,14 +147,16 @@ class RunWriter:
 
     @classmethod
     def _make(cls, folder: Path, info: Mapping[str, Any]) -> Self:
-        if not _is_free(folder):
+        if not is_free(folder):
             raise _exists(folder)
-        make_folder(folder)
+        with must_be_writable(folder):
+            make_folder(folder)
         lock = RunLock(folder)
         try:
-            if (folder / INFO_NAME).exists():
+            if not is_free(folder):  # somebody else was faster
                 raise _exists(folder)
             remove_temporaries(folder)
+            _clear(folder)
             about = {
                 "schema_version": RUN_SCHEMA_VERSION,
                 "name": folder.resolve().name,
@@ -308,18 +323,40 @@ def _checked(layers: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
         yield row
 
 
-def _is_free(folder: Path) -> bool:
-    """Whether a run can be made here: nothing is there, or only what a creation cut off left behind."""
+def is_free(folder: Path) -> bool:
+    """Whether a run can be made here: nothing is there, or what a creation that was cut off or a first
+    measurement that failed left behind. It may be in use by another process; the lock knows.
+    """
     if not folder.exists():
         return True
     if not folder.is_dir():
         return False
+    if (folder / INFO_NAME).exists():
+        return _is_empty_run(folder)
     names = {entry.name for entry in folder.iterdir()}
     foreign = {
         name for name in names if name not in (LOCK_NAME, *_FOLDERS) and not name.endswith(TEMPORARY_SUFFIX)
     }
     # Rows without a run.json: somebody lost that file, and with it nothing else may be lost.
     return not foreign and not any(read_part(path).num_rows for path in part_paths(folder / "layers"))
+
+
+def _is_empty_run(folder: Path) -> bool:
+    """Whether a run was made here and never held anything. Not: one that lost its tables, or is damaged."""
+    measured, logged = part_paths(folder / "layers"), part_paths(folder / "scalars")
+    try:
+        read_info(folder)
+        return bool(measured) and not any(read_part(path).num_rows for path in (*measured, *logged))
+    except (RunCorruptError, RunSchemaError, RunNotFoundError):
+        return False
+
+
+def _clear(folder: Path) -> None:
+    """Remove an empty run, run.json first: without it the rest is the rest of a creation that was cut off."""
+    remove_file(folder / INFO_NAME)
+    for path in (*part_paths(folder / "layers"), *part_paths(folder / "timings")):
+        remove_file(path)
+    drop_tables(folder / "tables", ())
 
 
 def _exists(folder: Path) -> RunExistsError:
