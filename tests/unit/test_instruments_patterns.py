@@ -123,6 +123,22 @@ def test_samples_that_cannot_be_told_give_nan_and_the_reason():
     assert "not a multiple of the batch" in result.reasons["information"]
 
 
+@pytest.mark.parametrize("fold", [lambda x: torch.cat([x, x + 0.1]), lambda x: x.repeat(2, 1)])
+def test_views_in_front_of_the_samples_give_nan_and_the_reason(fold):
+    """Repeating each label would give one view's labels to the other's evaluations."""
+
+    class Views(nn.Module):
+        def forward(self, x):
+            return F.relu(fold(x))
+
+    snapshot = rs.measure(Views(), rs.Probe(torch.randn(16, 6), torch.arange(16) % 2))
+    row = snapshot.rows()[0]
+    assert row["num_evaluations"] == 32
+    assert math.isnan(row["information"])
+    assert math.isnan(row["joint_entropy"])
+    assert "views" in snapshot.results["patterns"]["relu"].reasons["information"]
+
+
 def test_hash_list_beside_the_exact_counts():
     inputs = torch.randn(300, 12)
     row = row_of(inputs, hashlist=64)

@@ -81,6 +81,22 @@ SPELLINGS = {
     "torch.maximum zeros": (lambda x: torch.maximum(x, torch.zeros_like(x)), "maximum", ZERO),
     "torch.maximum swapped": (lambda x: torch.maximum(torch.zeros(1), x), "maximum", ZERO),
     "x.maximum": (lambda x: x.maximum(torch.zeros(6)), "maximum", ZERO),
+    "aten.relu": (lambda x: torch.ops.aten.relu(x), "relu", ZERO),
+    "aten.relu keyword": (lambda x: torch.ops.aten.relu(self=x), "relu", ZERO),
+    "aten.relu.default": (lambda x: torch.ops.aten.relu.default(x), "relu", ZERO),
+    "aten.relu_": (lambda x: torch.ops.aten.relu_.default(x), "relu", ZERO),
+    "aten.leaky_relu": (lambda x: torch.ops.aten.leaky_relu.default(x, 0.1), "leaky_relu", ZERO),
+    "aten.prelu": (lambda x: torch.ops.aten.prelu.default(x, torch.ones(1)), "prelu", ZERO),
+    "aten.relu6": (lambda x: torch.ops.aten.relu6.default(x), "relu6", (0.0, 6.0)),
+    "aten.hardtanh": (lambda x: torch.ops.aten.hardtanh.default(x, 0.0, 6.0), "hardtanh", (0.0, 6.0)),
+    "aten.hardtanh_": (lambda x: torch.ops.aten.hardtanh_(x), "hardtanh", (-1.0, 1.0)),
+    "aten.threshold": (lambda x: torch.ops.aten.threshold.default(x, 0.5, 0), "threshold", (0.5,)),
+    "aten.hardsigmoid": (lambda x: torch.ops.aten.hardsigmoid.default(x), "hardsigmoid", (-3.0, 3.0)),
+    "aten.hardshrink": (lambda x: torch.ops.aten.hardshrink.default(x, 1), "hardshrink", (-1.0, 1.0)),
+    "aten.softshrink": (lambda x: torch.ops.aten.softshrink.default(x), "softshrink", (-0.5, 0.5)),
+    "aten.clamp": (lambda x: torch.ops.aten.clamp.default(x, 0), "clamp", ZERO),
+    "aten.clamp_min": (lambda x: torch.ops.aten.clamp_min.default(x, 0), "clamp", ZERO),
+    "aten.maximum": (lambda x: torch.ops.aten.maximum.default(x, torch.zeros(6)), "maximum", ZERO),
     "torch.max": (lambda x: torch.max(x, torch.zeros(1)), "maximum", ZERO),
 }
 
@@ -223,3 +239,43 @@ def test_negative_zero_kink_of_a_zero_shrink():
     [(site, _)] = record(Calls(lambda x: F.softshrink(x, 0.0)))
     assert site.kinks == (0.0, 0.0)
     assert site.width == 12
+
+
+def test_an_exported_module_is_observed_like_its_original():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 7, 1), nn.BatchNorm2d(7)
+
+        def forward(self, x):
+            return F.relu6(F.relu(self.norm(self.conv(x)), inplace=True) - 1)
+
+    x, model = torch.randn(4, 3, 5, 5), Net().eval()
+    exported = torch.export.export(model, (x,)).module()
+    for batch_norm in ("batch", "running"):
+        found = [record(one, x, batch_norm=batch_norm) for one in (model, exported)]
+        for (site, before), (other, again) in zip(*found, strict=True):
+            assert other.kinks == site.kinks
+            assert (other.channel_dim, other.channel_dim_source) == (1, site.channel_dim_source)
+            torch.testing.assert_close(before, again)
+
+
+TRANSFORMED = {
+    "vmap of relu": lambda x: torch.func.vmap(F.relu)(x),
+    "vmap of clamp": lambda x: torch.func.vmap(lambda one: one.clamp(min=0))(x),
+    "vmap of clamp with tensor": lambda x: torch.func.vmap(lambda one: one.clamp(min=one.sum()))(x),
+    "vmap of maximum": lambda x: torch.func.vmap(lambda one: torch.maximum(one, torch.zeros_like(one)))(x),
+    "vmap of an ensemble": lambda x: torch.func.vmap(lambda w: F.relu(x @ w))(torch.ones(3, 6, 5)),
+    "grad": lambda x: torch.func.grad(lambda one: F.relu(one).sum())(x),
+}
+
+
+@pytest.mark.parametrize("case", TRANSFORMED)
+def test_inside_a_transformation_is_listed(case):
+    model = Calls(lambda x: F.relu(TRANSFORMED[case](x).reshape(-1, 6)[:4] * 0 + x))
+    frame = sites(model, X)
+    assert sorted(frame["observed"]) == [False, True]
+    assert "torch.func" in frame["reason"][1]
+    [(site, before)] = record(model)
+    assert torch.equal(before, X)
+    assert site.num_positions is None or site.num_positions == 1

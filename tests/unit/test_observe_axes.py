@@ -10,6 +10,7 @@ from torch import nn
 from reluscope.errors import UnitAxisError, UnknownSiteError
 from reluscope.observe import ObservationMode, Probe, observe, sites
 from reluscope.observe.axes import AxisTags
+from reluscope.observe.samples import SampleTags
 
 
 class Net(nn.Module):
@@ -83,6 +84,52 @@ CASES = {  # function, modules, input shape, axis, source
     ),
     "select": (lambda m, x: m.conv(x).select(3, 0).relu(), CONV, IMAGE, 1, "convolution"),
     "stack": (lambda m, x: torch.stack([m.conv(x)] * 2, 1).relu(), CONV, IMAGE, 2, "convolution"),
+    "einsum of channels": (
+        lambda m, x: torch.einsum("nchw,oc->nohw", x, torch.ones(7, 3)).relu(), {}, IMAGE, 1, "matmul",
+    ),
+    "einsum, weight first": (
+        lambda m, x: torch.einsum("oc, ...c -> ...o", torch.ones(7, 6), x).relu(), {}, TOKENS, 2, "matmul",
+    ),
+    "einsum of data": (
+        lambda m, x: torch.einsum("nchw,nchv->ncwv", x, x).relu(), {}, IMAGE, 1, "default 4-D",
+    ),
+    "mean over a dimension": (lambda m, x: m.conv(x).mean(3).relu(), CONV, IMAGE, 1, "convolution"),
+    "mean over two, kept": (
+        lambda m, x: m.conv(x).mean(dim=(2, 3), keepdim=True).relu(), CONV, IMAGE, 1, "convolution",
+    ),
+    "mean before the units": (lambda m, x: m.fc(x).mean((1, 2)).relu(), LINEAR, NHWC, 1, "linear"),
+    "amax": (lambda m, x: m.conv(x).amax(-2).relu(), CONV, IMAGE, 1, "convolution"),
+    "max with indices": (lambda m, x: m.conv(x).max(2)[0].relu(), CONV, IMAGE, 1, "convolution"),
+    "unbind": (lambda m, x: m.conv(x).unbind(2)[1].relu(), CONV, IMAGE, 1, "convolution"),
+    "index tensor": (
+        lambda m, x: m.conv(x)[:, :, torch.tensor([0, 2])].relu(), CONV, IMAGE, 1, "convolution",
+    ),
+    "units reduced": (
+        lambda m, x: m.conv(x).mean(1).relu(), CONV, IMAGE, 2, "default 3-D, that of convolution was lost",
+    ),
+    "units split": (
+        lambda m, x: m.conv(x).view(2, 1, 7, 4, 16).flatten(0, 1).relu(), CONV, IMAGE, 1, "convolution",
+    ),
+    "groups of units": (
+        lambda m, x: m.fc(x).view(2, 5, 3, 3).relu(),
+        LINEAR, TOKENS, 1, "default 4-D, that of linear was lost",
+    ),
+    "unsqueeze_": (lambda m, x: m.fc(x).unsqueeze_(1).relu(), LINEAR, TOKENS, 3, "linear"),
+    "expand": (lambda m, x: m.fc(x).expand(4, 2, 9).relu(), LINEAR, (2, 6), 2, "linear"),
+    "patches": (lambda m, x: F.unfold(x, 2).relu(), {}, IMAGE, 1, "unfold"),
+    "masked weight from the left": (
+        lambda m, x: ((m.p.weight * torch.ones(7, 5)) @ x).relu(),
+        {"p": nn.Linear(5, 7)}, (2, 5, 6), 1, "matmul",
+    ),
+    "graph": (lambda m, x: (torch.ones(5, 5) @ x).relu(), {}, TOKENS, 2, "matmul"),
+    "operator": (
+        lambda m, x: torch.ops.aten.permute.default(m.conv(x), [0, 2, 3, 1]).relu(),
+        CONV, IMAGE, 3, "convolution",
+    ),
+    "a known tag before a lost one": (
+        lambda m, x: (m.fc(x).view(2, 5, 3, 3).sum() + m.fc(x).view(2, 45)[:, :5, None] + m.fc(x)).relu(),
+        LINEAR, TOKENS, 2, "linear",
+    ),
     "after another activation": (
         lambda m, x: m.fc(x).relu().mul(2).relu_(), LINEAR, NHWC, 3, "linear",
     ),
@@ -98,7 +145,7 @@ def test_unit_axis(case):
 
 def test_a_module_that_merges_channels_falls_back_to_the_default():
     frame = sites(Net(lambda m, x: m.conv(x).flatten(1, 2).relu(), **CONV), torch.randn(IMAGE))
-    assert frame["channel_dim_source"][0] == "default 3-D"
+    assert frame["channel_dim_source"][0] == "default 3-D, that of convolution was lost"
 
 
 def model():
@@ -148,7 +195,7 @@ def test_positions_and_folded_windows():
 
 
 def test_a_tag_does_not_pass_to_a_tensor_that_takes_over_an_id():
-    tags = AxisTags()
+    tags = AxisTags(SampleTags())
     weight = torch.ones(6, 6)
     for _ in range(50):
         tagged = torch.zeros(2, 4, 4, 6)

@@ -25,7 +25,10 @@ _LABEL_COLUMNS = tuple(
     for name, one in measures.LAYER_MEASURES.items()
     if one.family == "labels" and name != "information_excess"
 )
-_NO_SAMPLES = "axis 0 of the site is not a multiple of the batch, so no evaluation's sample can be told"
+_NO_SAMPLES = (
+    "no evaluation's sample can be told: axis 0 of the site is not a multiple of the batch, or does not list the "
+    "samples in order (views, copies or time steps were stacked in front of them, or they were shuffled)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

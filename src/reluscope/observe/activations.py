@@ -7,6 +7,7 @@ call's arguments.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-__all__ = ["ActivationCall", "Recogniser", "activation_table", "is_activation_module"]
+__all__ = ["ActivationCall", "Recogniser", "activation_table", "is_activation_module", "is_transformed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,27 @@ def is_activation_module(module: object) -> bool:
 def _argument(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], index: int, name: str, default: Any = None
 ) -> Any:
-    return args[index] if len(args) > index else kwargs.get(name, default)
+    if len(args) > index:
+        return args[index]
+    # Operators (torch.ops.aten) call their first argument self.
+    return kwargs.get(name, kwargs.get("self", default) if index == 0 else default)
+
+
+def is_transformed(tensor: torch.Tensor) -> bool:
+    """Whether a tensor belongs to a transformation of torch.func, so that its values cannot be read."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore
 
 
 def _number(value: Any) -> float | None:
     """A Python number, or the value of a tensor with one element; None for everything else."""
     if isinstance(value, (int, float)):
         return float(value)
-    if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex():
+    if (
+        isinstance(value, torch.Tensor)
+        and value.numel() == 1
+        and not value.is_complex()
+        and not is_transformed(value)
+    ):
         return float(value.item())
     return None
 
@@ -122,6 +136,8 @@ def _maximum(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ActivationCall
     if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
         return None  # max(x, dim) reduces
     for tensor, bound in ((left, right), (right, left)):
+        if is_transformed(bound):
+            return ActivationCall("maximum", left)  # whether the other one is zero cannot be read
         if (bound.numel() < tensor.numel() or bound.shape == tensor.shape) and not bool(bound.any()):
             return ActivationCall("maximum", tensor, guarded=True)
     return None
@@ -192,6 +208,7 @@ def _fused_table() -> dict[str, Recogniser]:
     return table
 
 
+@functools.cache
 def activation_table() -> dict[Any, Recogniser]:
     """Every torch function that is an activation, with the recogniser of its calls.
 

@@ -1,25 +1,32 @@
 """Which axis holds the units: tags that travel with the tensors of one forward pass.
 
 Convolutions and the norms of images put the units on axis 1, linear maps and layer norms on the last axis,
-and operations in between carry the tag along. Tags live in a table of weak references: nothing is written to
+and operations in between carry the tag along. Where one loses it, the default for the number of dimensions
+applies and the source says so. Tags live in a table of weak references: nothing is written to
 a tensor.
 """
 
 from __future__ import annotations
 
-import math
+import functools
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
 
+from reluscope.observe.functions import grouped, tensors_of
+from reluscope.observe.moves import MOVES, Call, kept, moving_table
+from reluscope.observe.samples import SampleTags
+
 __all__ = ["AxisTags", "UnitAxis", "default_axis"]
+
+_LOST = -1  # there was a tag, and nobody knows where its axis went
 
 
 class UnitAxis(NamedTuple):
-    """A non-negative axis and the operation it comes from."""
+    """An axis, counted from 0, and the operation it comes from."""
 
     axis: int
     source: str
@@ -51,72 +58,60 @@ _LAST = {  # functions whose output has the units on the last axis
         *("rnn_relu_cell", "rnn_tanh_cell", "lstm_cell", "gru_cell"),
     ),
 }
-_MOVING = {  # functions that move, merge or split axes
-    "swap": ("transpose", "transpose_", "swapaxes", "swapdims"),
-    "permute": ("permute",),
-    "move": ("movedim", "moveaxis"),
-    "reverse": ("t", "mT", "T"),
-    "reshape": (
-        *("reshape", "reshape_as", "view", "view_as"),
-        *("flatten", "unflatten", "squeeze", "unsqueeze", "unsqueeze_"),
-    ),
-    "index": ("__getitem__", "select"),
-    "stack": ("stack",),
-}
-_NAMESPACES = (torch, torch.Tensor, functional, torch._C._nn, torch._C._VariableFunctions)  # pyright: ignore
 
 
-def _functions(names: tuple[str, ...]) -> list[Any]:
-    found: list[Any] = []
-    for name in names:
-        for namespace in _NAMESPACES:
-            function = getattr(namespace, name, None)
-            if function is None:
-                continue
-            found.append(function if callable(function) else function.__get__)
-    return found
-
-
-def _table(groups: Mapping[str, tuple[str, ...]]) -> dict[Any, str]:
-    return {function: group for group, names in groups.items() for function in _functions(names)}
+@functools.cache
+def _tables() -> tuple[dict[Any, str], dict[Any, str]]:
+    """Functions to sources, for the units before the spatial axes and on the last axis; built once."""
+    image = grouped(_IMAGE)
+    image[functional.unfold] = "unfold"  # Tensor.unfold is another function
+    return image, grouped(_LAST)
 
 
 class AxisTags:
-    """The tags of one forward pass: `note` every call, then `find` the unit axis of a pre-activation."""
+    """The tags of one forward pass: `note` every call, then `find` the unit axis of a pre-activation.
 
-    def __init__(self) -> None:
-        self._image = _table(_IMAGE)
-        self._last = _table(_LAST)
-        self._moving = _table(_MOVING)
-        self._tags: dict[int, tuple[weakref.ref[torch.Tensor], UnitAxis]] = {}
+    `samples` tells what comes from the batch, and so which factor of a product is the weight.
+    """
+
+    def __init__(self, samples: SampleTags) -> None:
+        self._samples = samples
+        self._image, self._last = _tables()
+        self._moving = moving_table()
+        self._tags: dict[int, tuple[weakref.ref[torch.Tensor], UnitAxis, tuple[int, ...]]] = {}
+        self._weights: dict[int, weakref.ref[torch.Tensor]] = {}
 
     def find(self, tensor: torch.Tensor) -> UnitAxis:
         """The unit axis of a tensor: its tag, or the default for its number of dimensions."""
-        return self._get(tensor) or default_axis(tensor.ndim)
+        tag = self._get(tensor)
+        if tag is None or tag[0].axis >= 0:
+            return default_axis(tensor.ndim) if tag is None else tag[0]
+        axis, source = default_axis(tensor.ndim)
+        return UnitAxis(axis, f"{source}, that of {tag[0].source} was lost")
 
     def note(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
         """Tag the output of a call that has just run."""
         result = output[0] if isinstance(output, (tuple, list)) and output else output
         if not isinstance(result, torch.Tensor) or result.ndim < 2:
             return
+        inputs = tensors_of(args, kwargs)
+        if any(map(self._is_weight, inputs)) and not any(map(self._samples.is_from_batch, inputs)):
+            self._weights[id(result)] = weakref.ref(result)
         tag = self._produced(function, args, result)
         if tag is None:
-            source, known = self._tagged_argument(args, kwargs)
-            if known is None or source is None:
-                return
-            rule = _RULES[self._moving.get(function)]
-            axis = rule(_Call(known, source, args, kwargs, result))
-            tag = None if axis is None else known._replace(axis=axis)
-        if tag is None or not 0 < tag.axis < result.ndim:
+            tag = self._carried(function, args, kwargs, inputs, result)
+        if tag is None:
             return
+        if not 0 < tag.axis < result.ndim:
+            tag = tag._replace(axis=_LOST)
         for one in output if isinstance(output, (tuple, list)) else (output,):
             if isinstance(one, torch.Tensor) and one.ndim == result.ndim:
-                self._tags[id(one)] = (weakref.ref(one), tag)
+                self._tags[id(one)] = (weakref.ref(one), tag, tuple(one.shape))
 
-    def _get(self, tensor: torch.Tensor) -> UnitAxis | None:
+    def _get(self, tensor: torch.Tensor) -> tuple[UnitAxis, tuple[int, ...]] | None:
         entry = self._tags.get(id(tensor))
         # The id of a tensor that is gone may be used again: the reference tells.
-        return entry[1] if entry is not None and entry[0]() is tensor else None
+        return entry[1:] if entry is not None and entry[0]() is tensor else None
 
     def _produced(self, function: Any, args: tuple[Any, ...], result: torch.Tensor) -> UnitAxis | None:
         source = self._image.get(function)
@@ -125,114 +120,61 @@ class AxisTags:
         source = self._last.get(function)
         if source is None:
             return None
-        if source == "matmul" and len(args) > 1 and _is_weight(args[0]) and not _is_weight(args[1]):
+        if function is torch.einsum:
+            place = self._contracted(args)
+            return None if place is None else UnitAxis(place % result.ndim, source)
+        if source == "matmul" and len(args) > 1 and self._weighs(args[0], args[1]):
             return UnitAxis(result.ndim - 2, source)  # W @ x keeps the units on the axis before the last
         return UnitAxis(result.ndim - 1, source)
 
-    def _tagged_argument(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[torch.Tensor | None, UnitAxis | None]:
-        for value in (*args, *kwargs.values()):
-            for one in value if isinstance(value, (tuple, list)) else (value,):
-                if isinstance(one, torch.Tensor) and (tag := self._get(one)) is not None:
-                    return one, tag
-        return None, None
+    def _carried(
+        self,
+        function: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        inputs: list[torch.Tensor],
+        result: torch.Tensor,
+    ) -> UnitAxis | None:
+        """The tag of the first tagged argument, taken where the call moves it; a known one before a lost one."""
+        tagged = [(one.ndim, *tag) for one in inputs if (tag := self._get(one)) is not None]
+        if not tagged:
+            return None
+        group = self._moving.get(function)
+        if group is None:  # by broadcasting, the argument of most dimensions lends its axes
+            tagged.sort(key=lambda one: (one[1].axis < 0, one[0] != result.ndim))
+        _, tag, shape = tagged[0]
+        if tag.axis < 0:
+            return tag
+        axis = (kept if group is None else MOVES[group])(Call(tag.axis, shape, args, kwargs, result))
+        return tag._replace(axis=_LOST if axis is None else axis)
 
+    def _contracted(self, args: tuple[Any, ...]) -> int | None:
+        """einsum: the one axis of the output that comes from a weight alone, from the end; None without one."""
+        operands = [one for one in args[1:] if isinstance(one, torch.Tensor)]
+        if not args or not isinstance(args[0], str) or len(operands) != len(args) - 1:
+            return None
+        left, arrow, output = args[0].replace(" ", "").replace("...", ".").partition("->")
+        terms = left.split(",")
+        if not arrow or len(terms) != len(operands) or "." in output[1:]:
+            return None  # an ellipsis elsewhere than in front stands for an unknown number of axes
+        others = {
+            c for term, one in zip(terms, operands, strict=True) for c in term if not self._is_factor(one)
+        }
+        found = [place for place, letter in enumerate(output) if letter not in others and letter != "."]
+        return found[0] - len(output) if len(found) == 1 else None
 
-def _is_weight(value: Any) -> bool:
-    return isinstance(value, torch.nn.Parameter)
+    def _is_factor(self, value: torch.Tensor) -> bool:
+        return self._is_weight(value) or not self._samples.is_from_batch(value)
 
+    def _weighs(self, left: Any, right: Any) -> bool:
+        """Whether `left @ right` is a weight times data."""
+        if not self._is_weight(left) or self._is_weight(right):
+            return False
+        return isinstance(left, torch.nn.Parameter) or self._samples.is_from_batch(right)
 
-class _Call(NamedTuple):
-    """A call that moves, merges or splits axes, with the tag of its first tagged argument."""
-
-    tag: UnitAxis
-    source: torch.Tensor
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    result: torch.Tensor
-
-    @property
-    def axis(self) -> int:
-        return self.tag.axis
-
-
-def _swapped(call: _Call) -> int | None:
-    axes = [value for value in (*call.args[1:], *call.kwargs.values()) if isinstance(value, int)]
-    if len(axes) != 2:
-        return None
-    left, right = (axis % call.source.ndim for axis in axes)
-    return {left: right, right: left}.get(call.axis, call.axis)
-
-
-def _permuted(call: _Call) -> int | None:
-    args = call.args[1:] or tuple(call.kwargs.values())
-    order = args if isinstance(args[0], int) else args[0]
-    axes = [axis % call.source.ndim for axis in order]
-    return axes.index(call.axis) if call.axis in axes else None
-
-
-def _relocated(call: _Call) -> int | None:
-    """movedim: torch itself says where the axis went, on an empty tensor of distinct sizes."""
-    sizes = torch.empty(tuple(range(1, call.source.ndim + 1)), device="meta")
-    moved = torch.movedim(sizes, *call.args[1:], **call.kwargs)
-    return list(moved.shape).index(call.axis + 1)
-
-
-def _reversed(call: _Call) -> int | None:
-    """`t`, `T` and `mT`, on the two dimensions that a batch of matrices ends with."""
-    last = call.source.ndim - 1
-    return {last: last - 1, last - 1: last}.get(call.axis, call.axis)
-
-
-def _reshaped(call: _Call) -> int | None:
-    """The axis of equal size with as many elements before it: merging and splitting others leaves both."""
-    before, size = math.prod(call.source.shape[: call.axis]), call.source.shape[call.axis]
-    shape = call.result.shape
-    found = [i for i in range(1, len(shape)) if shape[i] == size and math.prod(shape[:i]) == before]
-    return found[0] if found else None
-
-
-def _indexed(call: _Call) -> int | None:
-    """Slices keep an axis, numbers drop one, None inserts one; by anything else the tag is lost."""
-    if len(call.args) == 3:  # select(tensor, dim, index)
-        dropped = call.args[1] % call.source.ndim
-        return None if dropped == call.axis else call.axis - (dropped < call.axis)
-    index = call.args[1] if len(call.args) > 1 else ()
-    parts: list[Any] = list(index) if isinstance(index, tuple) else [index]
-    if any(not isinstance(part, (int, slice, type(None), type(Ellipsis))) for part in parts):
-        return None
-    if not any(part is Ellipsis for part in parts):
-        parts.append(Ellipsis)
-    place = next(i for i, part in enumerate(parts) if part is Ellipsis)
-    consumed = sum(isinstance(part, (int, slice)) for part in parts)
-    parts[place : place + 1] = [slice(None)] * (call.source.ndim - consumed)
-    axis_in, axis_out = 0, 0
-    for part in parts:
-        if part is not None and axis_in == call.axis:
-            return None if isinstance(part, int) else axis_out
-        axis_in += part is not None
-        axis_out += not isinstance(part, int)
-    return None
-
-
-def _stacked(call: _Call) -> int | None:
-    dim = (call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)) % call.result.ndim
-    return call.axis + (dim <= call.axis)
-
-
-def _kept(call: _Call) -> int | None:
-    """Activations, arithmetic, pooling, padding, concatenation: the axes stay what they are."""
-    return call.axis if call.result.ndim == call.source.ndim else None
-
-
-_RULES: dict[str | None, Callable[[_Call], int | None]] = {
-    None: _kept,
-    "swap": _swapped,
-    "permute": _permuted,
-    "move": _relocated,
-    "reverse": _reversed,
-    "reshape": _reshaped,
-    "index": _indexed,
-    "stack": _stacked,
-}
+    def _is_weight(self, value: Any) -> bool:
+        """A parameter, or what was computed from parameters without the batch: masked, normalised..."""
+        if isinstance(value, torch.nn.Parameter):
+            return True
+        entry = self._weights.get(id(value))
+        return entry is not None and entry() is value

@@ -17,7 +17,7 @@ from reluscope.observe import quiet
 from reluscope.observe.hooks import list_silent_hooks
 from reluscope.observe.mode import ObservationMode
 from reluscope.observe.parameters import ParameterKeeper
-from reluscope.observe.probe import Probe
+from reluscope.observe.probe import Probe, probe_tensors
 from reluscope.observe.sites import Site, SiteBatch, Unobserved, check_same_sites, check_selection, matches
 from reluscope.observe.state import find_hidden_modules, kept_attributes
 from reluscope.observe.subject import Inventory, check_model, list_scripted, named_parameters, take_inventory
@@ -128,7 +128,8 @@ def _watched_batches(inventory: Inventory, probe: Probe, watcher: Watcher) -> It
     offset = 0
     for index, (args, kwargs, labels) in enumerate(probe.batches(inventory.device)):
         size = min(probe.batch_size, probe.num_samples - offset)
-        watcher.begin(BatchInfo(index, offset, size, labels))
+        inputs = [one for one in probe_tensors((args, kwargs)) if one.ndim]
+        watcher.begin(BatchInfo(index, offset, size, labels), inputs)
         with _noted(index, probe.num_batches):
             with watcher:
                 inventory.root(*args, **kwargs)

@@ -99,7 +99,7 @@ class ParameterKeeper:
 
 def writes_in_place(function: Any) -> bool:
     """Whether a function writes to its first argument: its name ends in one underscore, or is a known one."""
-    name = getattr(function, "__name__", "")
+    name = getattr(function, "__name__", "").partition(".")[0]  # an operator's is "relu_.default"
     if name in ("__set__", "__setitem__"):
         return function not in (_SET_GRAD,)
     if (

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from reluscope.errors import EmptyProbeError, LabelsError, ProbeError
 from reluscope.observe.loading import read_dataset, read_loader
 
-__all__ = ["Probe"]
+__all__ = ["Probe", "probe_tensors"]
 
 
 class Probe:
@@ -162,6 +162,11 @@ def _named_leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _named_leaves(one, f"{name}.{index}" if name else str(index))
     else:
         yield name or "input", value
+
+
+def probe_tensors(inputs: Any) -> list[torch.Tensor]:
+    """Every tensor of a nested structure of inputs."""
+    return [one for _, one in _named_leaves(inputs, "") if isinstance(one, torch.Tensor)]
 
 
 def _slice(tensor: torch.Tensor, start: int, stop: int, device: torch.device | str | None) -> torch.Tensor:

@@ -35,10 +35,11 @@ class Site:
         operation: "relu", "hardtanh", "clamp"...
         kinks: where the function bends, per unit; bit c * num_kinks + k is on iff unit c exceeds kink k.
         channel_dim: the axis of the units, counted from 0.
-        channel_dim_source: the operation it comes from, "default 4-D" or "given".
+        channel_dim_source: the operation it comes from, "given", "default 4-D", or "default 4-D, that of
+            convolution was lost".
         num_units: length of that axis.
-        num_positions: places per sample; None when axis 0 is not a multiple of the batch, so that samples
-            cannot be told apart.
+        num_positions: places per sample; None when axis 0 is not a multiple of the batch or does not list
+            the samples in order, so that it cannot be told whose an evaluation is.
         dtype: of the pre-activation, "float32".
         smooth: the function has no kink and is observed at the sign of its input.
     """
@@ -114,16 +115,21 @@ def matches(name: str, globs: Iterable[str]) -> bool:
 
 
 def describe_site(
-    name: str, module: str, call: ActivationCall, found: UnitAxis, mode: ObservationMode, num_samples: int
+    name: str,
+    module: str,
+    call: ActivationCall,
+    found: UnitAxis,
+    mode: ObservationMode,
+    num_samples: int | None,
 ) -> Site:
-    """Make a Site of a recognised call.
+    """Make a Site of a recognised call; `num_samples` is None when axis 0 is not those of the batch in order.
 
     Raises:
         UnitAxisError: `channel_dim` names an axis that the tensor does not have, or that of the samples.
     """
     shape = call.tensor.shape
     axis, source = _unit_axis(name, len(shape), found, mode)
-    positions, rest = divmod(call.tensor.numel() // max(shape[axis], 1), num_samples)
+    evaluations = call.tensor.numel() // max(shape[axis], 1)
     return Site(
         name=name,
         module=module,
@@ -132,7 +138,7 @@ def describe_site(
         channel_dim=axis,
         channel_dim_source=source,
         num_units=shape[axis],
-        num_positions=positions if rest == 0 and shape[0] % num_samples == 0 else None,
+        num_positions=None if num_samples is None else evaluations // num_samples,
         dtype=str(call.tensor.dtype).removeprefix("torch."),
         smooth=call.smooth,
     )

@@ -16,17 +16,25 @@ from reluscope.observe.activations import (
     Recogniser,
     activation_table,
     is_activation_module,
+    is_transformed,
 )
 from reluscope.observe.axes import AxisTags
+from reluscope.observe.functions import canonical
 from reluscope.observe.masks import MaskTracker
 from reluscope.observe.mode import ObservationMode
 from reluscope.observe.names import Namer
 from reluscope.observe.parameters import ParameterKeeper, writes_in_place
+from reluscope.observe.samples import SampleTags
 from reluscope.observe.sites import Site, SiteBatch, Unobserved, check_same_sites, describe_site, matches
 
 __all__ = ["BatchInfo", "Frame", "Watcher"]
 
 Label = tuple[str, str, int]
+
+_TRANSFORMED = (
+    "it is called inside torch.func (vmap, grad, jvp...), where a tensor shows one sample and holds another; "
+    "call the activation outside of the transformation"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +98,18 @@ class Watcher(TorchFunctionMode):
         self._parameters, self._refuse_batch_norm = parameters, refuse_batch_norm
         self._handlers: dict[Any, Callable[..., Any] | None] = self._make_handlers()
         self._decisions: list[_Decision] = []
-        self._tags, self._masks = AxisTags(), MaskTracker()
+        self._samples, self._masks = SampleTags(), MaskTracker()
+        self._tags = AxisTags(self._samples)
         self._first = True
         self._diverged = False
 
     # One batch ---------------------------------------------------------------------------------------------
 
-    def begin(self, batch: BatchInfo) -> None:
-        """Get ready for the next batch."""
+    def begin(self, batch: BatchInfo, inputs: list[torch.Tensor]) -> None:
+        """Get ready for the next batch; `inputs` are the tensors that the model gets."""
         self._batch = batch
+        if self._first:
+            self._samples.begin(inputs, batch.num_samples)
         self._namer = Namer(self._paths)
         self._found: list[Label] = []
         self._cursor = 0
@@ -125,14 +136,16 @@ class Watcher(TorchFunctionMode):
         try:
             handler = self._handlers[func]
         except KeyError:
-            handler = self._handlers[func] = self._write if writes_in_place(func) else None
+            handler = self._handlers[func] = self._handler_of(func)
         if "out" in kwargs:
             self._parameters.about_to_write(func, args, kwargs)
         if not self._first:
             return func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
         result = func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
-        self._tags.note(func, args, kwargs, result)
-        if (use := self._masks.note(func, args, kwargs, result)) is not None:
+        known = canonical(func)
+        self._tags.note(known, args, kwargs, result)
+        self._samples.note(known, args, kwargs, result)
+        if (use := self._masks.note(known, args, kwargs, result)) is not None:
             self._list_mask(use)
         return result
 
@@ -144,6 +157,13 @@ class Watcher(TorchFunctionMode):
             handlers[functional.batch_norm] = self._batch_norm
             handlers[torch.batch_norm] = self._raw_batch_norm
         return handlers
+
+    def _handler_of(self, func: Any) -> Callable[..., Any] | None:
+        """For a function met for the first time: an operator is handled as the function it stands for."""
+        known = canonical(func)
+        if known is not func and (handler := self._handlers.get(known)) is not None:
+            return handler
+        return self._write if writes_in_place(func) else None
 
     def _write(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._parameters.about_to_write(func, args, kwargs)
@@ -184,6 +204,9 @@ class Watcher(TorchFunctionMode):
         """The first batch: is the call a site, how is it called, is it selected?"""
         base = self._namer.base(frame.path, call.operation, is_module_call=frame.is_activation)
         ignored = _Decision(frame.path, call.operation, base, None, False)
+        if is_transformed(call.tensor):
+            self._list(base, frame.path, call.operation, _TRANSFORMED)
+            return ignored
         if call.guarded and not self._is_batch(call.tensor):
             return ignored
         reason = call.reason or self._unusable(call)
@@ -193,7 +216,12 @@ class Watcher(TorchFunctionMode):
         name = self._namer.name(base)
         try:
             site = describe_site(
-                name, frame.path, call, self._tags.find(call.tensor), self._mode, self._batch.num_samples
+                name,
+                frame.path,
+                call,
+                self._tags.find(call.tensor),
+                self._mode,
+                self._batch.num_samples if self._samples.is_sample_major(call.tensor) else None,
             )
         except BaseException as error:
             self.failure = error
@@ -220,7 +248,8 @@ class Watcher(TorchFunctionMode):
                 if decision.site is not None:
                     self._namer.name(decision.base)
         # From here on only for the text of the error: names as a first batch would give them.
-        if not self._unusable(call) and not call.reason and (not call.guarded or self._is_batch(call.tensor)):
+        hidden = is_transformed(call.tensor) or call.reason or self._unusable(call)
+        if not hidden and (not call.guarded or self._is_batch(call.tensor)):
             base = self._namer.base(frame.path, call.operation, is_module_call=frame.is_activation)
             axis = self._tags.find(call.tensor).axis
             self._found.append(
