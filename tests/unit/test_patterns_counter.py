@@ -162,3 +162,23 @@ def test_wrong_usage_says_what_to_do(call, error, text):
     with pytest.raises(error, match=text) as caught:
         call()
     assert isinstance(caught.value, ReluscopeError)
+
+
+@pytest.mark.parametrize("kernels", ["numba", "reference"])
+@pytest.mark.parametrize("width", [5, 30, 62, 64, 100, 126, 140])
+def test_joint_counts_alone_are_those_of_the_pairs(monkeypatch, kernels, width):
+    monkeypatch.setenv("RELUSCOPE_KERNELS", kernels)
+    values = torch.randn(40, width, 6, generator=torch.Generator().manual_seed(width))
+    values[:, :, 3:] = 1.0  # so that patterns repeat across groups
+    alone, both = PatternCounter(width, num_groups=7), PatternCounter(width, num_groups=7)
+    for counter in (alone, both):
+        counter.update(values, groups=torch.arange(40) % 7)
+    table = alone.counts()
+    found = alone.joint_counts()
+    joint = both.joint()
+    assert joint is not None
+    assert found is not None
+    np.testing.assert_array_equal(found, joint.counts)
+    assert table == both.counts()
+    np.testing.assert_array_equal(alone.joint().pattern, joint.pattern)  # asked for afterwards
+    assert PatternCounter(width).joint_counts() is None

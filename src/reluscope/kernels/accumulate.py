@@ -115,14 +115,14 @@ class SortedAccumulator:
         # Copying a word takes about as long as packing sixteen values.
         self._add_all(make, len(words), 16 * words.shape[1])
 
-    def finish(self) -> Finished:
-        """The finished tables; more may be added afterwards."""
+    def finish(self, *, pairs: bool) -> Finished:
+        """The finished tables, the joint one with its pairs if asked for; more may be added afterwards."""
         self._compact()
         self._is_shared = True
         plan = self._plan
         if plan.num_groups == 0:
             return Finished(keys=self._keys, counts=self._counts)
-        return _split_groups(plan, self._keys, self._counts)
+        return _split_groups(plan, self._keys, self._counts, pairs=pairs)
 
     def _add_all(self, make: MakeRows, num_evaluations: int, work: int) -> int:
         """Count all rows that `make` writes, segment by segment; `work` is the values it reads for one."""
@@ -215,7 +215,7 @@ def make_rows(
     return num_nan
 
 
-def _split_groups(plan: KeyPlan, rows: np.ndarray, row_counts: np.ndarray) -> Finished:
+def _split_groups(plan: KeyPlan, rows: np.ndarray, row_counts: np.ndarray, *, pairs: bool) -> Finished:
     """Both finished tables from (pattern, group) rows uint64 (J, C), cut between patterns for the threads."""
     how = (plan.group_bits, plan.group_column)
     cuts = [start for start, _ in pool.split(len(rows), threads_for(len(rows), MIN_ROWS_PER_THREAD))]
@@ -224,7 +224,8 @@ def _split_groups(plan: KeyPlan, rows: np.ndarray, row_counts: np.ndarray) -> Fi
     sizes = pool.run([partial(tables.marginal_size, rows[span], *how) for span in spans])
     places = [0, *np.cumsum(sizes).tolist()]
     keys, counts = np.empty((places[-1], plan.key_words), np.uint64), np.empty(places[-1], np.int64)
-    patterns, groups = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    num_pairs = len(rows) if pairs else 0
+    patterns, groups = np.empty(num_pairs, np.int64), np.empty(num_pairs, np.int64)
     tasks = []
     for span, (start, stop) in zip(spans, pairwise(places), strict=True):
         of_rows = (rows[span], row_counts[span], *how, start)
@@ -234,6 +235,8 @@ def _split_groups(plan: KeyPlan, rows: np.ndarray, row_counts: np.ndarray) -> Fi
             )
         )
     pool.run(tasks)
+    if not pairs:
+        return Finished(keys=keys, counts=counts, joint_counts=row_counts)
     return Finished(
         keys=keys, counts=counts, joint_pattern=patterns, joint_group=groups, joint_counts=row_counts
     )

@@ -106,7 +106,9 @@ def _tables(counters, keys, counts, patterns, groups, joint_counts):  # pragma: 
             if count:
                 total += count
                 if patterns.size:
-                    patterns[joint], groups[joint], joint_counts[joint] = size, group, count
+                    patterns[joint], groups[joint] = size, group
+                if joint_counts.size:
+                    joint_counts[joint] = count
                     joint += 1
         if total:
             keys[size, 0] = pattern
@@ -150,17 +152,20 @@ class DenseAccumulator:
         ranges = pool.split(len(words), threads_for(len(words), BLOCK_WORDS))
         self._run_plain([partial(_histogram, words[start:stop]) for start, stop in ranges])
 
-    def finish(self) -> Finished:
-        """The finished tables; more may be added afterwards."""
+    def finish(self, *, pairs: bool) -> Finished:
+        """The finished tables, the joint one with its pairs if asked for; more may be added afterwards."""
         self._gather()
         num_patterns, num_joint = _sizes(self._counters)
         if self._plan.num_groups == 0:
             num_joint = 0
         keys, counts = np.empty((num_patterns, 1), np.uint64), np.empty(num_patterns, np.int64)
-        patterns, groups, joint_counts = (np.empty(num_joint, np.int64) for _ in range(3))
+        patterns, groups = (np.empty(num_joint if pairs else 0, np.int64) for _ in range(2))
+        joint_counts = np.empty(num_joint, np.int64)
         _tables(self._counters, keys, counts, patterns, groups, joint_counts)
         if self._plan.num_groups == 0:
             return Finished(keys=keys, counts=counts)
+        if not pairs:
+            return Finished(keys=keys, counts=counts, joint_counts=joint_counts)
         return Finished(
             keys=keys, counts=counts, joint_pattern=patterns, joint_group=groups, joint_counts=joint_counts
         )

@@ -70,7 +70,8 @@ class Finished:
     """A finished count: the patterns' table and, where groups were counted, the joint one.
 
     `keys` uint64 (P, words), `counts` int64 (P,); `joint_pattern` (index into keys), `joint_group`,
-    `joint_counts` int64 (J,), ordered by pattern and group.
+    `joint_counts` int64 (J,), ordered by pattern and group. The first two are there if they were asked for: they
+    take twice the memory of the counts, and an entropy needs only these.
     """
 
     keys: np.ndarray

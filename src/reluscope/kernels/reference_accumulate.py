@@ -37,11 +37,13 @@ class ReferenceAccumulator:
         """Count patterns that are packed already, uint64 (E, W), without groups."""
         self._add(words, np.zeros(len(words), np.uint64))
 
-    def finish(self) -> Finished:
-        """The finished tables; more may be added afterwards."""
+    def finish(self, *, pairs: bool) -> Finished:
+        """The finished tables, the joint one with its pairs if asked for; more may be added afterwards."""
         keys, counts = reference.count_rows(self._rows[:, 1:], self._counts)
         if self._plan.num_groups == 0:
             return Finished(keys=keys, counts=counts)
+        if not pairs:
+            return Finished(keys=keys, counts=counts, joint_counts=self._counts)
         differs = (self._rows[1:, 1:] != self._rows[:-1, 1:]).any(axis=1)
         pattern = np.concatenate([np.zeros(min(1, len(self._rows)), np.int64), np.cumsum(differs)])
         return Finished(

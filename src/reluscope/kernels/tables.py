@@ -274,7 +274,7 @@ def marginal(  # pragma: no cover - compiled
     """Split (pattern, group) rows (J, C) into the patterns' table and, per row, pattern index and group.
 
     The group lies in the lowest `group_bits` bits of the row, or with group_column alone in column 0.
-    Patterns are numbered from `first` on.
+    Patterns are numbered from `first` on. Empty `patterns` and `groups` are left alone.
     """
     low = 1 if group_column else 0
     shift = np.uint64(group_bits)
@@ -290,5 +290,6 @@ def marginal(  # pragma: no cover - compiled
             counts[size] = 0
             size += 1
         counts[size - 1] += row_counts[index]
-        patterns[index] = first + size - 1
-        groups[index] = rows[index, 0] if group_column else rows[index, 0] & mask
+        if patterns.size:
+            patterns[index] = first + size - 1
+            groups[index] = rows[index, 0] if group_column else rows[index, 0] & mask
