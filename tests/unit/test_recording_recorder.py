@@ -17,14 +17,16 @@ from reluscope.errors import (
     ProbeError,
     RecorderError,
     ReluscopeWarning,
+    RunCorruptError,
     RunExistsError,
     RunLockedError,
     ScheduleError,
     SitesChangedError,
     TrajectoryMismatchError,
+    UnknownSiteError,
     UnsupportedModelError,
 )
-from reluscope.runs import durable
+from reluscope.runs import RunWriter, durable
 
 SINCE_LAST = [
     "appeared",
@@ -563,14 +565,125 @@ def test_many_failures_give_few_warnings(tmp_path):
     assert len(caught) == 8  # 1, 2, 4, ..., 64, and the gaps at close
 
 
-def test_wrong_usage_later_is_a_warning_too(tmp_path):
+def test_a_step_that_failed_to_be_written_is_written_when_it_is_passed_again(tmp_path, disk, monkeypatch):
+    from reluscope.recording import journal
+
+    monkeypatch.setattr(journal, "_RETRY_S", 3600.0)  # not because of the delay being over
+    model = model_at(0)
+    with recorder_for(model, tmp_path / "run", on_error="raise") as recorder:
+        recorder.record(0)
+        update(model, 0)
+        disk.is_full = True
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                recorder.record(1)
+        disk.is_full = False
+        snapshot = recorder.record(1)
+        assert snapshot is not None
+        assert rs.open_run(tmp_path / "run").steps == [0, 1]
+        assert recorder.record(1) is None  # done
+    stored = rs.open_run(tmp_path / "run").layers.query("step == 1")
+    assert stored["total"].tolist() == snapshot.to_dataframe()["total"].tolist()
+
+
+def test_a_first_step_that_failed_to_be_written_is_written_when_it_is_passed_again(tmp_path, disk):
+    with recorder_for(model_at(0), tmp_path / "run", on_error="warn") as recorder:
+        disk.is_full = True
+        with pytest.raises(OSError, match="No space left"):
+            recorder.record(0)
+        disk.is_full = False
+        assert recorder.record(0) is not None
+        assert rs.open_run(tmp_path / "run").steps == [0]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_commit_that_was_interrupted_is_made_up_for(tmp_path, monkeypatch, moment):
+    real = RunWriter.commit
+
+    def interrupted(self, *args, **kwargs):
+        if moment == "after":
+            real(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    with recorder_for(model_at(0), tmp_path / "run", on_error="raise") as recorder:
+        recorder.record(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(RunWriter, "commit", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                recorder.record(1)
+        assert recorder.record(1) is not None
+        assert rs.open_run(tmp_path / "run").steps == [0, 1]
+    assert rs.open_run(tmp_path / "run").state == "closed"
+
+
+def test_a_measurement_that_failed_is_taken_when_it_is_passed_again(tmp_path):
+    model = Fragile()
+    with recorder_for(model, tmp_path / "run", on_error="warn") as recorder:
+        recorder.record(0)
+        model.error = RuntimeError("no")
+        with pytest.warns(ReluscopeWarning, match="step 1 was not recorded"):
+            recorder.record(1)
+        model.error = None
+        assert recorder.record(1) is not None
+    assert "notes" not in rs.open_run(tmp_path / "run").info  # no gap
+
+
+def test_wrong_steps_raise_whatever_on_error_says_and_are_no_gaps(tmp_path):
     with recorder_for(make_model(), tmp_path / "run", on_error="warn") as recorder:
         recorder.record(3)
-        with pytest.warns(ReluscopeWarning, match=r"ScheduleError: record\(2\) after record\(3\)"):
-            recorder.record(2)
+        for wrong in (2, -1, "4", [3], None, 3.5, True):
+            with pytest.raises(ScheduleError):
+                recorder.record(wrong)
+        recorder.record(4)
         with pytest.warns(ReluscopeWarning, match="RecorderError: log"):
-            recorder.log(3, loss="low")
-        recorder._failures.missed.clear()
+            recorder.log(4, loss="low")
+    run = rs.open_run(tmp_path / "run")
+    assert run.steps == [3, 4]
+    assert "notes" not in run.info
+
+
+def test_one_kind_of_failure_does_not_hide_another(tmp_path, disk):
+    with recorder_for(make_model(), tmp_path / "run", on_error="warn") as recorder:
+        recorder.record(0)
+        for _ in range(2):
+            with pytest.warns(ReluscopeWarning, match="RecorderError: log"):
+                recorder.log(0, loss="x")
+        disk.is_full = True
+        with pytest.warns(ReluscopeWarning, match="step 1 was not recorded .OSError"):
+            recorder.record(1)
+        disk.is_full = False
+
+
+def test_nan_that_begins_in_the_training_is_told_once(tmp_path):
+    model = make_model()
+    with recorder_for(model, tmp_path / "run") as recorder:
+        recorder.record(0)
+        with torch.no_grad():
+            model[0].weight[0, 0] = float("nan")
+        with pytest.warns(ReluscopeWarning, match="at step 1: NaN among the pre-activations"):
+            recorder.record(1)
+        recorder.record(2)  # a second warning would be an error here
+
+
+def test_a_recorder_whose_first_measurement_failed_leaves_the_folder_free(tmp_path):
+    with recorder_for(make_model(), tmp_path / "run", sites="zz") as recorder:
+        with pytest.raises(UnknownSiteError):
+            recorder.record(0)
+    for if_exists in ("error", "resume"):
+        with recorder_for(make_model(), tmp_path / "run", sites="1", if_exists=if_exists) as recorder:
+            assert recorder.record(0) is not None
+        assert rs.open_run(tmp_path / "run").info["mode"]["sites"] == "1"
+
+
+def test_a_damaged_initial_table_says_the_way_on(tmp_path):
+    train(tmp_path / "run", 0, 2)
+    path = tmp_path / "run" / "tables" / "init.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(RunCorruptError, match=r"init\.parquet.*move it elsewhere"):
+        recorder_for(model_at(2), tmp_path / "run", if_exists="resume")
+    path.rename(tmp_path / "elsewhere")
+    with pytest.warns(ReluscopeWarning, match="keeps no initial tables"):
+        recorder_for(model_at(2), tmp_path / "run", if_exists="resume").close()
 
 
 def test_an_interrupt_passes(tmp_path):

@@ -128,6 +128,6 @@ def test_a_schedule_that_cannot_be_is_refused(make, text):
         make()
 
 
-def test_joining_with_something_else_is_a_type_error():
-    with pytest.raises(TypeError):
+def test_joining_with_something_else_is_refused_in_words():
+    with pytest.raises(ScheduleError, match=r"at\(0\) \| 3: only schedules can be joined"):
         at(0) | 3

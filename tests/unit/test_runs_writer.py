@@ -206,7 +206,7 @@ def test_a_run_that_lost_its_layers_is_refused(tmp_path):
         writer.commit(0, rows(0))
     shutil.rmtree(tmp_path / "run" / "layers")
     for if_exists, error in (("resume", RunCorruptError), ("error", RunExistsError)):
-        with pytest.raises(error, match="has lost its measurements|already at"):
+        with pytest.raises(error, match=r"has lost its measurements|already at"):
             RunWriter.create(tmp_path / "run", {}, if_exists=if_exists)
 
 
@@ -232,7 +232,9 @@ def test_a_folder_nobody_may_write_to_is_named(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(RunNotWritableError, match="cannot be written there .Permission denied.*rs.open_run"):
+    with pytest.raises(
+        RunNotWritableError, match=r"cannot be written there .Permission denied.*rs\.open_run"
+    ):
         RunWriter.resume(tmp_path / "run")
     monkeypatch.setattr(durable, "_mkdir", refuse)
     with pytest.raises(RunNotWritableError, match="cannot be written there"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ class FailurePolicy:
     def __init__(self, on_error: str, path: Path) -> None:
         self._on_error = on_error
         self._path = path
-        self._num_failures = 0
+        self._num_failures: Counter[tuple[str, type[Exception]]] = Counter()
         self.is_armed = False
         self.missed: dict[int, str] = {}
 
@@ -35,13 +36,20 @@ class FailurePolicy:
 
     @contextmanager
     def forgive(
-        self, what: str, *, step: int | None = None, waiting: Callable[[], list[int]]
+        self,
+        what: str,
+        *,
+        step: int | None = None,
+        is_measurement: bool = False,
+        waiting: Callable[[], list[int]],
     ) -> Iterator[None]:
         """Let an exception of the block pass as a warning, if it may; KeyboardInterrupt never does.
 
         Args:
-            what: what the failure means, "step 12 was not measured".
-            step: the step that was to be measured.
+            what: what the failure means, "step {step} was not recorded"; failures are of one kind when this
+                text and the type of the exception are the same.
+            step: put in the place of "{step}".
+            is_measurement: whether that step was to be measured.
             waiting: steps that are measured and wait to be written: those are not missed.
         """
         try:
@@ -53,10 +61,13 @@ class FailurePolicy:
                 raise
             reason = f"{type(error).__name__}: {error}"
             held = waiting()
-            if step is not None and step not in held:
+            if is_measurement and step is not None and step not in held:
                 self.missed[step] = reason
-            self._num_failures += 1
+            kind = (what, type(error))
+            self._num_failures[kind] += 1
+            number = self._num_failures[kind]
             # Of a disk that stays full for 90,000 steps, only the 1st, 2nd, 4th, 8th, ... failure is told.
-            if self._num_failures & (self._num_failures - 1) == 0:
+            if number & (number - 1) == 0:
                 kept = f"; {len(held)} measurements wait in memory and are tried again" if held else ""
-                self.warn(f"{what} ({reason}){kept}. This is failure {self._num_failures} of this recorder.")
+                text = what.format(step=step)
+                self.warn(f"{text} ({reason}){kept}. This is failure {number} of its kind in this recorder.")

@@ -58,6 +58,10 @@ class Journal:
         self._tried = time.monotonic()
         while self._waiting:
             first = self._waiting[0]
+            last = self._writer.last_step
+            if last is not None and first.step <= last:  # interrupted just after it had been committed
+                del self._waiting[0]
+                continue
             try:
                 self._writer.commit(first.step, first.rows, tables=first.tables, seconds=first.seconds)
             except (OSError, MemoryError):

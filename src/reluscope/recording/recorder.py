@@ -56,7 +56,7 @@ class Recorder:
         if_exists: where there is a run already: "error" raises; "resume" continues it (and makes it if it is
             not there); "new" records beside it, in the first free one of `run`, `run`-2, `run`-3, ...
         on_error: when a measurement or a writing fails after the first measurement: "warn" goes on with the
-            training, holds what could not be written and tries again; "raise" raises.
+            training, holds what could not be written and tries again; "raise" raises. Wrong steps raise always.
         sites, batch_norm, channel_dim, smooth, autocast: how the model is observed, as in `rs.measure`.
 
     Raises:
@@ -132,27 +132,33 @@ class Recorder:
         raise, other values warn, and nothing is rewritten.
 
         Args:
-            step: optimizer updates done so far; grows from call to call. The same step again does nothing.
+            step: optimizer updates done so far; grows from call to call. A step that is recorded already
+                does nothing; one that failed, or was interrupted, is measured or written then.
             force: measure even if the schedule does not list the step: for the final state.
 
         Returns:
             The Snapshot; None when nothing was measured, or what was measured could not be written yet.
 
         Raises:
+            ScheduleError: a step that is none, or goes back, whatever `on_error` says.
             TrajectoryMismatchError: a resumed training is not the one of the run, whatever `on_error` says.
             Exception: anything at the first measurement; later, under on_error="raise", what went wrong.
         """
         if not self._is_ready("record"):
             return None
-        snapshot = None
+        step = self._checked(step)
+        session, journal = self._session, self._session.journal
+        if step in journal.waiting:  # called again after a writing that failed
+            with self._forgive("step {step} was not recorded", step=step, is_measurement=True):
+                journal.write()
+            return self._durable(step)
         with self._forgive("waiting measurements could not be written"):
-            self._session.journal.try_again()
-        with self._forgive(f"step {step} was not recorded", step=step):
-            step = as_step(step)
+            journal.try_again()
+        with self._forgive("step {step} was not recorded", step=step, is_measurement=True):
             if self._is_to_be_measured(step, force):
-                snapshot = self._session.measure(step, before_commit=self._pass_on)
-                self._failures.is_armed = True
-        return snapshot
+                session.measure(step, before_commit=self._pass_on)
+                return self._durable(step)
+        return None
 
     def log(
         self,
@@ -176,7 +182,7 @@ class Recorder:
         """
         if not self._is_ready("log"):
             return
-        with self._forgive(f"the scalars of step {step} were not kept"):
+        with self._forgive("the scalars of step {step} were not kept", step=step):
             step = as_step(step)
             if step < self._last_logged:
                 raise ScheduleError(f"log({step}) after log({self._last_logged}): steps do not go back.")
@@ -203,17 +209,22 @@ class Recorder:
         except Exception as problem:
             self._failures.warn(f"while closing the run after an error in the training: {problem}")
 
-    def _is_to_be_measured(self, step: int, force: bool) -> bool:
+    def _checked(self, step: int) -> int:
+        """The step as a plain int; raises ScheduleError, always: a wrong step is no failure to go on after."""
+        step = as_step(step)
         if step < self._last_step:
             raise ScheduleError(
                 f"record({step}) after record({self._last_step}): steps grow. To go back to an earlier "
                 'state, close the recorder and open it again with if_exists="resume".'
             )
         self._last_step = step
+        return step
+
+    def _is_to_be_measured(self, step: int, force: bool) -> bool:
         session = self._session
         # The last step of a resumed run is measured again, due or not: what follows is compared with it.
         is_due = force or self._schedule.due(step) or step == session.last_recorded
-        if step == session.last_step or not is_due:
+        if session.is_done(step) or not is_due:
             return False
         if not session.can_take(step):
             self._failures.warn(
@@ -222,6 +233,14 @@ class Recorder:
             )
             return False
         return True
+
+    def _durable(self, step: int) -> Snapshot | None:
+        """The measurement of this step, if it is on disk; what fails after the first one may be forgiven."""
+        if not self._session.is_done(step):
+            return None
+        self._failures.is_armed = True
+        self._failures.missed.pop(step, None)
+        return self._session.snapshot
 
     def _pass_on(self) -> None:
         """Give the logged scalars to the writer; they are durable with the next measurement or in a while."""
@@ -247,8 +266,15 @@ class Recorder:
             with self._forgive("the last scalars could not be written"):
                 writer.close(complete=complete and not session.journal.waiting)
 
-    def _forgive(self, what: str, *, step: int | None = None) -> AbstractContextManager[None]:
-        return self._failures.forgive(what, step=step, waiting=lambda: self._session.journal.waiting)
+    def _forgive(
+        self, what: str, *, step: int | None = None, is_measurement: bool = False
+    ) -> AbstractContextManager[None]:
+        return self._failures.forgive(
+            what,
+            step=step,
+            is_measurement=is_measurement,
+            waiting=lambda: self._session.journal.waiting,
+        )
 
     def _is_ready(self, method: str) -> bool:
         if self._writer is not None and self._is_closed:

@@ -35,7 +35,9 @@ class Schedule:
 
     def __or__(self, other: Schedule) -> Schedule:
         if not isinstance(other, Schedule):
-            return NotImplemented
+            raise ScheduleError(
+                f"{self!r} | {other!r}: only schedules can be joined. For a step of its own: {self!r} | rs.at(...)."
+            )
         return _Joined(parts=(*_parts(self), *_parts(other)))
 
     def as_dict(self) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Session:
 
     Attributes:
         journal: what is measured and not yet on disk.
+        snapshot: the last measurement; None before the first one of this process.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Session:
         self._sites = sites_from(writer.info)
         self._recorded = frozenset(writer.recorded_steps())
         self._trajectory = Trajectory()
+        self._has_told_nan = False
+        self.snapshot: Snapshot | None = None
         self.journal = Journal(writer)
         names = [site.name for site in self._sites or ()]
         if self._recorded and not self._trajectory.restore_initial(writer, names):
@@ -56,10 +59,9 @@ class Session:
                 "first step is passed again."
             )
 
-    @property
-    def last_step(self) -> int | None:
-        """The last step that was measured in this process."""
-        return self._trajectory.step
+    def is_done(self, step: int) -> bool:
+        """Whether this step was the last to be measured in this process, and is on disk."""
+        return step == self._trajectory.step and step in self._writer.recorded_steps()
 
     @property
     def last_recorded(self) -> int | None:
@@ -72,7 +74,7 @@ class Session:
         last = self.last_recorded
         return last is None or step > last or step in self._recorded
 
-    def measure(self, step: int, before_commit: Callable[[], None]) -> Snapshot:
+    def measure(self, step: int, before_commit: Callable[[], None]) -> None:
         """Measure this step; durable on return.
 
         Args:
@@ -93,8 +95,9 @@ class Session:
         hashed = parameter_hash(self._model)
         if step in self._recorded:
             self._compare(step, rows, hashed)
-            self._trajectory.advance(step, snapshot, is_first=before is None)
-            return snapshot
+            self._advance(step, snapshot, is_first=before is None)
+            self._tell_nan(step, snapshot)
+            return
         if before is not None and not since_last:
             self._warn(
                 f"the run's last measurement, step {before}, was not passed again, so what changed since "
@@ -110,10 +113,10 @@ class Session:
         )
         # First of all it is held: whatever fails from here on, it is a measurement that the next one follows.
         self.journal.add(entry)
-        self._trajectory.advance(step, snapshot, is_first=before is None)
+        self._advance(step, snapshot, is_first=before is None)
         before_commit()
         self.journal.write()
-        return snapshot
+        self._tell_nan(step, snapshot)
 
     def keep_final(self) -> None:
         """Write the tables of the last measurement, if they are to be kept and it is the run's last."""
@@ -141,8 +144,17 @@ class Session:
         """The first measurement of the run shows its sites; every later one is held to them."""
         self._writer.update_info(describe_sites(snapshot))
         self._sites = list(snapshot.sites)
-        for text in snapshot.warnings:
-            self._warn(text)
+
+    def _advance(self, step: int, snapshot: Snapshot, *, is_first: bool) -> None:
+        self._trajectory.advance(step, snapshot, is_first=is_first)
+        self.snapshot = snapshot
+
+    def _tell_nan(self, step: int, snapshot: Snapshot) -> None:
+        """Once, at the first measurement of this process that has NaN, whenever in the training that is."""
+        if not self._has_told_nan and snapshot.warnings:
+            self._has_told_nan = True
+            for text in snapshot.warnings:
+                self._warn(f"at step {step}: {text}")
 
     def _tables_to_keep(self, snapshot: Snapshot, *, is_first: bool) -> dict[tuple[str, str], Any]:
         kinds = [kind for kind in ("init", "all") if kind in self._keep and (kind == "all" or is_first)]
