@@ -138,12 +138,23 @@ def test_train_list_names_the_presets(capsys):
         (["cifar10", "--data-dir", "x"], 2, "no preset"),
         (["resnet20-cifar10", "--data-dir", "nosuch"], 1, "Looked in nosuch/cifar-10-batches-py"),
         (["--resume", "--run", "nosuch"], 1, "there is nothing to resume"),
+        ([*SMALL, "--set", "recording.sites=zzz"], 2, "zzz"),
+        ([*SMALL, "--set", "probe.num_images=1000000"], 2, "Lower probe.num_images"),
         ([*SMALL, "--set", "optimizer.lr=1e30", "--set", "training.steps=30"], 1, "has diverged"),
     ],
 )
 def test_train_mistakes_are_one_line(arguments, code, fragment, capsys):
     assert main(["train", *arguments]) == code
     assert_one_line_error(capsys, fragment)
+
+
+def test_a_training_that_failed_at_once_can_be_given_again(tmp_path, capsys):
+    run = ["--run", "again", "--quiet"]
+    assert main(["train", *SMALL, *run, "--set", "recording.sites=zzz"]) == 2
+    assert main(["train", *SMALL, *run]) == 0
+    capsys.readouterr()
+    assert main(["show", "again"]) == 0
+    assert "of the images kept back right" in capsys.readouterr().out
 
 
 def test_train_does_not_overwrite(run, capsys):
@@ -222,10 +233,11 @@ def test_report_writes_a_page(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "fragment"), [(["nosuch"], 'no run at "nosuch"'), (["RUN", "-o", "page.xyz"], ".xyz")]
+    ("arguments", "code", "fragment"),
+    [(["nosuch"], 1, 'no run at "nosuch"'), (["RUN", "-o", "page.xyz"], 2, ".xyz")],
 )
-def test_report_mistakes_are_one_line(run, arguments, fragment, capsys):
-    assert main(["report", *(str(run) if word == "RUN" else word for word in arguments)]) == 1
+def test_report_mistakes_are_one_line(run, arguments, code, fragment, capsys):
+    assert main(["report", *(str(run) if word == "RUN" else word for word in arguments)]) == code
     assert_one_line_error(capsys, fragment)
 
 
@@ -240,6 +252,7 @@ def needs(size): ...
 def fails(): raise RuntimeError("no weights\\nhere")
 def wrong(): return 3
 number = 3
+linear = torch.nn.Linear(4, 3)
 """
 
 
@@ -249,6 +262,13 @@ def models(tmp_path, monkeypatch):
     (tmp_path / f"{name}.py").write_text(MODELS)
     yield name
     sys.modules.pop(name, None)
+
+
+def test_sites_of_a_model_without_activations_says_so(models, capsys):
+    assert main(["sites", "--model", f"{models}:linear", "--input", "2,4"]) == 0
+    assert "no activation calls" in capsys.readouterr().out
+    assert main(["sites", "--model", f"{models}:linear", "--input", "2,4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
 
 
 @pytest.mark.parametrize("name", ["net", "made"])

@@ -168,6 +168,7 @@ def test_comparisons_by_hand():
         ({"keep": ("first",)}, r"asks for 'first'; allowed are 'init', 'final', 'all'"),
         ({"permutations": -1}, "permutations=-1 is not a whole number of at least 0"),
         ({"permutations": True}, "permutations=True is not a whole number"),
+        ({"labels": 1}, "labels=1 must be True or False"),
         ({"hashlist": 0}, "hashlist=0 is not a whole number of at least 1"),
         ({"permutations": 3, "labels": False}, "set labels=True or permutations=0"),
     ],
@@ -185,12 +186,27 @@ def test_instruments_are_checked_against_the_probe():
         check_instruments([rs.Patterns(), rs.Patterns()], probe)
     with pytest.raises(InstrumentError, match="no instruments"):
         check_instruments([], probe)
+    for one in (rs.Patterns(), 3):
+        with pytest.raises(InstrumentError, match=r"is no list; write instruments=\[rs.Patterns\(\)\]"):
+            check_instruments(one, probe)
     with pytest.raises(InstrumentError, match="is not an instrument; allowed are instances"):
         check_instruments([rs.Patterns], probe)
     with pytest.raises(ProbeError, match=r"the probe is a Tensor; wrap the inputs: rs\.Probe"):
         check_instruments(None, CORNERS)
     assert check_instruments(None, probe) == (rs.Patterns(),)
     assert isinstance(rs.Patterns(), Instrument)
+
+
+def test_numbers_of_numpy_are_numbers():
+    options = rs.Patterns(permutations=np.int64(3), hashlist=np.int32(8)).as_dict()
+    assert (options["permutations"], options["hashlist"]) == (3, 8)
+    assert type(options["permutations"]) is int
+
+
+def test_a_snapshot_fits_on_a_line():
+    text = repr(rs.measure(Rectify(), rs.Probe(torch.randn(500, 30))))
+    assert text.startswith("Snapshot(1 sites: relu; 0 calls not observed; patterns; ")
+    assert len(text) < 100
 
 
 def test_a_snapshot_without_patterns_says_so():

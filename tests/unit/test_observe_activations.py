@@ -184,6 +184,16 @@ LISTED = {
     "x * (x > 0).float()": (lambda x: x * (x > 0).float(), "mul"),
     "where(x > 0, x, 0)": (lambda x: torch.where(x > 0, x, 0.0), "where"),
     "where(x >= 0, x, 0.1 x)": (lambda x: torch.where(torch.ge(x, 0), x, 0.1 * x), "where"),
+    "x * (x > zeros_like(x))": (lambda x: x * (x > torch.zeros_like(x)), "mul"),
+    "x * (0 < x)": (lambda x: x * torch.lt(torch.zeros_like(x), x), "mul"),
+    "x * (x > tensor(0))": (lambda x: x * (x > torch.tensor(0.0)), "mul"),
+    "where(x > zeros, x, zeros)": (
+        lambda x: torch.where(x > torch.zeros(6), x, torch.zeros(())),
+        "where",
+    ),
+    "x * heaviside": (lambda x: x * torch.heaviside(x, torch.tensor(0.0)), "mul"),
+    "(x + x.abs()) / 2": (lambda x: (x + x.abs()) / 2, "add"),
+    "abs(x) + x": (lambda x: abs(x).add_(x), "add"),
     "masked_fill": (lambda x: x.masked_fill(x < 0, 0), "masked_fill"),
 }
 
@@ -211,6 +221,9 @@ def test_setitem_is_listed():
         lambda x: (x + 1) * (x > 0),  # the mask of another tensor
         lambda x: torch.where(x > 3, x, 0.0),  # no comparison with 0
         lambda x: (x > 0).float(),
+        lambda x: x * (x > torch.zeros_like(x).add_(1)),
+        lambda x: x * (x > torch.ones_like(x)),
+        lambda x: (x + 1) + x.abs(),
     ],
 )
 def test_other_masks_are_not_listed(function):

@@ -555,8 +555,10 @@ def test_mode_round_trip():
         ({"batch_norm": "eval"}, 'Allowed: "batch"'),
         ({"sites": []}, "selects nothing"),
         ({"sites": [3]}, "selects nothing"),
-        ({"autocast": "int8"}, "no floating dtype"),
-        ({"autocast": "half-ish"}, "no floating dtype"),
+        ({"autocast": "int8"}, "no dtype to cast to"),
+        ({"autocast": "half-ish"}, "no dtype to cast to"),
+        ({"autocast": "float64"}, "no dtype to cast to"),
+        ({"autocast": torch.float32}, "no dtype to cast to"),
         ({"smooth": 1}, "True or False"),
     ],
 )
@@ -671,3 +673,14 @@ def test_a_measurement_inside_a_consumer():
     found = []
     observe(Mlp(), Probe(ROWS), ObservationMode(), lambda batch: found.append(list(record(Mlp(), ROWS))))
     assert found == [["relu", "relu#1"]] * 2
+
+
+@pytest.mark.parametrize("none", [None, 3, ()])
+def test_a_selection_of_nothing(none):
+    with pytest.raises(UnknownSiteError, match=r"sites=.* selects nothing"):
+        ObservationMode(sites=none)
+
+
+def test_a_model_without_values():
+    with pytest.raises(UnsupportedModelError, match=r'"fc1\.weight" is on the meta device'):
+        sites(Mlp().to("meta"), ROWS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -327,3 +328,50 @@ def test_datasets_that_cannot_serve(source, error, text):
 def test_labels_twice():
     with pytest.raises(LabelsError, match="brings its own"):
         Probe(TensorDataset(X, Y), Y)
+
+
+def test_batch_size_of_numpy():
+    probe = Probe(torch.zeros(4, 2), batch_size=np.int64(3))
+    assert (probe.batch_size, type(probe.as_dict()["batch_size"])) == (3, int)
+
+
+def test_arrays_in_another_byte_order():
+    probe = Probe(np.arange(6, dtype=">f4").reshape(3, 2), np.array([2, 0, 1], dtype=">i8"))
+    [(args, _, labels)] = probe.batches()
+    assert args[0].tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert labels.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        (torch.zeros(4, 2, device="meta"), "a meta tensor cannot be an input"),
+        (torch.eye(4).to_sparse(), "sparse_coo tensor cannot be an input"),
+    ],
+)
+def test_tensors_without_rows_of_values(inputs, text):
+    with pytest.raises(ProbeError, match=text):
+        Probe((torch.zeros(4, 2), inputs))
+
+
+def test_nested_tensor():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own word that nested tensors are new, once per process
+        nested = torch.nested.nested_tensor([torch.zeros(2, 3), torch.zeros(4, 3)])
+    with pytest.raises(ProbeError, match="a nested tensor cannot be an input"):
+        Probe(nested)
+
+
+@pytest.mark.parametrize("device", ["cudax", "meta", 1.5])
+def test_devices_that_hold_no_probe(device):
+    with pytest.raises(ProbeError, match="device="):
+        Probe(torch.zeros(4, 2), device=device)
+
+
+def test_a_dataset_with_targets_that_are_no_classes_names_the_way():
+    dataset = TensorDataset(torch.zeros(4, 2), torch.zeros(4))
+    for one in (dataset, DataLoader(dataset, 2)):
+        with pytest.raises(LabelsError, match=r"TensorDataset\(inputs\), or a collate_fn"):
+            Probe(one)
+    with pytest.raises(LabelsError, match="labels=None"):
+        Probe(torch.zeros(4, 2), torch.zeros(4))

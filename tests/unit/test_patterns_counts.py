@@ -112,3 +112,12 @@ def test_what_does_not_combine_is_refused():
     with pytest.raises(KernelError, match="seed=-1"):
         PatternCounts.empty(200, seed=-1)
     assert PatternCounts.empty(100, seed=1) == PatternCounts.empty(100, seed=2)  # no fingerprint, no seed
+
+
+def test_more_evaluations_than_int64_holds():
+    half = PatternCounts(np.array([[1]], np.uint64), np.array([2**62]), 4)
+    assert half.num_evaluations == 2**62
+    with pytest.raises(DistributionError, match="together exceed 9223372036854775807"):
+        half.merge(half)
+    with pytest.raises(DistributionError, match="counts sum to 9223372036854775808"):
+        PatternCounts(np.array([[1], [2]], np.uint64), np.array([2**62, 2**62]), 4)

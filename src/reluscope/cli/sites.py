@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reluscope.cli.console import print_json
+from reluscope.cli.console import print_json, print_line
 from reluscope.cli.tables import print_table
 from reluscope.errors import MeasurementError, ReluscopeError, UnsupportedModelError, closest
 
@@ -41,6 +41,8 @@ def sites(
     rows = found.reset_index().to_dict("records") if found.index.name else found.to_dict("records")
     if as_json:
         print_json(rows)
+    elif not rows:
+        print_line(f"{model}: no activation calls, observed or not")
     else:
         print_table(rows, title=f"{model}: {len(rows)} activation calls")
 

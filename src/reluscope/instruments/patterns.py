@@ -69,8 +69,13 @@ class Patterns:
         for name, value, least in (("permutations", self.permutations, 0), ("hashlist", self.hashlist, 1)):
             if value is None and name == "hashlist":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
                 raise InstrumentError(f"{name}={value!r} is not a whole number of at least {least}.")
+            object.__setattr__(self, name, int(value))
+        if not isinstance(self.labels, bool):
+            raise InstrumentError(
+                f"labels={self.labels!r} must be True or False; labels belong to the probe."
+            )
         if self.permutations and not self.labels:
             raise InstrumentError(
                 f"permutations={self.permutations} permutes labels, but labels=False leaves them out; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,14 @@ class Snapshot:
     unobserved: tuple[Any, ...]
     results: Mapping[str, Mapping[str, Any]]
     seconds: float
+
+    def __repr__(self) -> str:
+        names = [site.name for site in self.sites]
+        shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        return (
+            f"Snapshot({len(names)} sites: {shown}; {len(self.unobserved)} calls not observed; "
+            f"{', '.join(self.results)}; {self.seconds:.3f} s)"
+        )
 
     @property
     def patterns(self) -> dict[str, PatternCounts]:
@@ -85,6 +93,8 @@ class Snapshot:
 
 def check_instruments(instruments: Sequence[Instrument] | None, probe: Probe) -> tuple[Instrument, ...]:
     """The instruments to use: `[Patterns()]` for None; raises InstrumentError or what their own check raises."""
+    if isinstance(instruments, Instrument) or not isinstance(instruments, Iterable | None):
+        raise InstrumentError(f"instruments={instruments!r} is no list; write instruments=[rs.Patterns()].")
     chosen = (Patterns(),) if instruments is None else tuple(instruments)
     if not isinstance(probe, Probe):
         raise ProbeError(

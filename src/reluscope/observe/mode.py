@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ class ObservationMode:
         autocast: None, or the dtype under which the pass runs, or its name, whatever is ambient.
 
     Raises:
-        MeasurementError: an unknown `batch_norm`, or an `autocast` that is no floating dtype.
+        MeasurementError: an unknown `batch_norm`, or an `autocast` that torch does not know.
         UnknownSiteError: `sites` is empty or holds something that is not text.
         UnitAxisError: `channel_dim` is not a number, or holds axis 0, which is that of the samples.
     """
@@ -53,12 +53,12 @@ class ObservationMode:
         if not isinstance(self.smooth, bool):
             raise MeasurementError(f"smooth={self.smooth!r} must be True or False.")
         if not isinstance(self.sites, str):
-            object.__setattr__(self, "sites", tuple(self.sites))
+            named = tuple(self.sites) if isinstance(self.sites, Iterable) else ()
+            if not named:
+                raise UnknownSiteError(_selects_nothing(self.sites))
+            object.__setattr__(self, "sites", named)
         if not self.globs or not all(isinstance(one, str) and one for one in self.globs):
-            raise UnknownSiteError(
-                f"sites={self.sites!r} selects nothing. Pass a name or glob, or several of them; "
-                'all sites are sites="*".'
-            )
+            raise UnknownSiteError(_selects_nothing(self.sites))
         if isinstance(self.channel_dim, Mapping):
             object.__setattr__(self, "channel_dim", dict(self.channel_dim))
         for glob, axis in self.axes.items():
@@ -89,6 +89,12 @@ class ObservationMode:
         }
 
 
+def _selects_nothing(sites: Any) -> str:
+    return (
+        f'sites={sites!r} selects nothing. Pass a name or glob, or several of them; all sites are sites="*".'
+    )
+
+
 def _check_axis(glob: Any, axis: Any) -> None:
     if not isinstance(glob, str) or isinstance(axis, bool) or not isinstance(axis, int):
         raise UnitAxisError(
@@ -106,9 +112,9 @@ def _autocast_dtype(autocast: torch.dtype | str | None) -> torch.dtype | None:
     found = getattr(torch, autocast.removeprefix("torch."), None) if isinstance(autocast, str) else autocast
     if found is None and autocast is None:
         return None
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+    if not isinstance(found, torch.dtype) or found not in (torch.bfloat16, torch.float16):
         raise MeasurementError(
-            f"autocast={autocast!r} is no floating dtype. Allowed: None, or a dtype such as torch.bfloat16 "
-            'or its name "bfloat16".'
+            f"autocast={autocast!r} is no dtype to cast to: torch switches autocast off for it. Allowed: None, "
+            'torch.bfloat16 and torch.float16, or their names "bfloat16" and "float16".'
         )
     return found

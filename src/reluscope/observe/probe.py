@@ -48,20 +48,23 @@ class Probe:
         *,
         device: torch.device | str | None = None,
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise ProbeError(f"batch_size={batch_size!r} is not possible; it is an int of at least 1.")
+        is_read = False
         if isinstance(inputs, (Dataset, DataLoader)):
             if labels is not None:
                 raise LabelsError(
                     f"labels were passed beside a {type(inputs).__name__}, which brings its own. "
                     "Leave labels out, or pass the inputs as a tensor."
                 )
+            is_read = True
             inputs, labels = read_loader(inputs) if isinstance(inputs, DataLoader) else read_dataset(inputs)
+        device = _checked_device(device)
         with torch.no_grad():
             self._inputs = _copied(inputs, device)
             self.num_samples = _num_samples(self._inputs)
-            self.labels = None if labels is None else _class_labels(labels, self.num_samples)
-        self.batch_size = batch_size
+            self.labels = None if labels is None else _class_labels(labels, self.num_samples, is_read)
+        self.batch_size = int(batch_size)
         self.device = device
 
     def __repr__(self) -> str:
@@ -139,6 +142,22 @@ class Probe:
         ]
 
 
+def _checked_device(device: torch.device | str | None) -> torch.device | None:
+    try:
+        checked = None if device is None else torch.device(device)
+        if checked is not None and checked.type != "meta":
+            torch.empty(0, device=checked)
+            return checked
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ProbeError(
+            f"device={device!r} cannot hold a probe: {str(error).splitlines()[0]} Give a device of this machine, "
+            'such as "cpu", or None to leave the inputs where they are.'
+        ) from error
+    if checked is not None:
+        raise ProbeError('device="meta" holds no values, and a probe is made of values; give "cpu" or None.')
+    return None
+
+
 def _mapped(value: Any, change: Any) -> Any:
     """Apply `change` to every tensor of a nested structure of tuples, lists and dicts."""
     if isinstance(value, torch.Tensor):
@@ -180,13 +199,19 @@ def _copied(inputs: Any, device: torch.device | str | None) -> Any:
     """The inputs as tensors of our own, arrays converted, in the structure they came in."""
     if isinstance(inputs, np.ndarray):
         try:
-            tensor = torch.tensor(inputs, device=device)
+            tensor = torch.tensor(_native(inputs), device=device)
         except TypeError as error:
             raise ProbeError(
                 f"an array of dtype {inputs.dtype} cannot be an input; pass numbers (float32, int64...)."
             ) from error
         return tensor
     if isinstance(inputs, torch.Tensor):
+        if inputs.is_meta or inputs.is_nested or inputs.layout != torch.strided:
+            raise ProbeError(
+                f"a {'meta' if inputs.is_meta else 'nested' if inputs.is_nested else inputs.layout} tensor cannot be "
+                "an input: a probe is cut into batches along axis 0 and needs values. Pass a dense tensor, "
+                "samples of several lengths padded to one."
+            )
         copy = inputs.detach().clone()
         return copy if device is None else copy.to(device)
     if isinstance(inputs, Mapping):
@@ -199,6 +224,11 @@ def _copied(inputs: Any, device: torch.device | str | None) -> Any:
         f"inputs of type {type(inputs).__name__} cannot be a probe. Allowed: a tensor or array, a tuple of "
         "them (positional arguments), a dict (keyword arguments), a Dataset or a DataLoader."
     )
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """The array in the byte order of this machine, the only one torch knows."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _nested(value: Any, device: torch.device | str | None) -> Any:
@@ -229,13 +259,13 @@ def _num_samples(inputs: Any) -> int:
     return count
 
 
-def _class_labels(labels: Any, num_samples: int) -> torch.Tensor:
+def _class_labels(labels: Any, num_samples: int, is_read: bool) -> torch.Tensor:
     """int64 (num_samples,) on the CPU, a copy."""
     try:
         tensor = (
             labels.detach().cpu()
             if isinstance(labels, torch.Tensor)
-            else torch.from_numpy(np.asarray(labels))
+            else torch.from_numpy(_native(np.asarray(labels)))
         )
     except TypeError as error:
         raise LabelsError(
@@ -255,7 +285,12 @@ def _class_labels(labels: Any, num_samples: int) -> torch.Tensor:
     if tensor.is_floating_point() or tensor.is_complex():
         raise LabelsError(
             f"labels of dtype {tensor.dtype} are no classes. Classes become integers with labels.long(); "
-            "for a regression pass the inputs alone, labels=None."
+            + (
+                "for a regression pass a dataset or loader of the inputs alone: TensorDataset(inputs), or a "
+                "collate_fn that leaves the targets out."
+                if is_read
+                else "for a regression pass the inputs alone, labels=None."
+            )
         )
     tensor = tensor.to(torch.int64, copy=True)
     if int(tensor.min()) < 0:

@@ -115,6 +115,11 @@ def check_model(model: object) -> nn.Module:
                 f'"{name}" is not initialised yet: lazy modules take their shapes from a first forward pass. '
                 "Run the model once before measuring."
             )
+        if parameter.is_meta:
+            raise UnsupportedModelError(
+                f'"{name}" is on the meta device and has no values. Give the model memory and weights first '
+                '(model.to_empty(device="cpu"), load_state_dict).'
+            )
     if _is_sharded(root):
         raise UnsupportedModelError(
             "the model is sharded over several processes (FSDP or DTensor), and a measurement by one of them "

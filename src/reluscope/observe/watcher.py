@@ -288,7 +288,7 @@ class Watcher(TorchFunctionMode):
             self._namer.base(path, function, is_module_call=False),
             path,
             function,
-            f"a comparison with 0 feeds {function}: a rectifier spelled out is not observed; "
+            f"{function} completes a rectifier spelled out, which is not observed; "
             "write it as F.relu or clamp(min=0)",
         )
 

@@ -12,6 +12,8 @@ from reluscope.kernels.fingerprint import DEFAULT_SEED, FINGERPRINT_WIDTH, check
 
 __all__ = ["JointCounts", "PatternCounts"]
 
+_MOST = 2**63 - 1
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PatternCounts:
@@ -90,8 +92,14 @@ class PatternCounts:
 
         Raises:
             IncompatibleCountsError: another width, or another fingerprint seed.
+            DistributionError: more evaluations than int64 holds.
         """
         self._require_alike(other)
+        if self.num_evaluations + other.num_evaluations > _MOST:
+            raise DistributionError(
+                f"the counts of {self.num_evaluations} and {other.num_evaluations} evaluations together exceed "
+                f"{_MOST}, the most that int64 counts hold; keep them apart"
+            )
         keys, counts = dispatch.merge_tables(self.keys, self.counts, other.keys, other.counts)
         return PatternCounts.from_table(keys, counts, self.width, self.seed)
 
@@ -205,6 +213,9 @@ def _checked(keys: np.ndarray, counts: np.ndarray, width: int) -> tuple[np.ndarr
         raise DistributionError(
             f"counts hold {counts.min()}; a pattern of a table occurred at least once: drop it"
         )
+    total = (int((counts >> 32).sum()) << 32) + int((counts & 0xFFFFFFFF).sum())  # in halves: no sum wraps
+    if total > _MOST:
+        raise DistributionError(f"counts sum to {total} evaluations; at most {_MOST} fit in int64")
     spare = keys[:, -1] >> np.uint64(width % 64) if width % 64 and width < FINGERPRINT_WIDTH else np.zeros(0)
     if spare.any():
         raise DistributionError(f"a key has bits beyond width {width}; they must be 0")
