@@ -17,9 +17,9 @@ from torch.nn import functional as F
 import reluscope as rs
 from reluscope.errors import (
     CheckpointError,
-    DataError,
     ReluscopeWarning,
     RunExistsError,
+    SpecificationError,
     TrainingDivergedError,
     TrajectoryMismatchError,
 )
@@ -237,13 +237,24 @@ def test_nothing_to_resume(tmp_path):
 def test_a_diverging_training_stops_with_what_it_measured(tmp_path):
     run = tmp_path / "run"
     wild = specification(optimizer={"lr": 1e30}, model={"name": "convnet"})
-    with pytest.raises(TrainingDivergedError, match=r"the loss of step \d+ is (nan|inf).*lower rate than"):
+    with (
+        pytest.warns(ReluscopeWarning, match="at step 1: NaN among the pre-activations"),
+        pytest.raises(TrainingDivergedError, match=r"the loss of step \d+ is (nan|inf).*lower rate than"),
+    ):
         train(wild, run, data=small_images())
     assert 0 in rs.open_run(run).steps
 
 
+def test_the_run_says_how_the_training_ended(tmp_path):
+    result = train(specification(), tmp_path / "run", data=small_images())
+    run = rs.open_run(tmp_path / "run")
+    assert run.info["held_out_accuracy"] == result.held_out_accuracy
+    assert run.info["training"]["optimizer"]["lr"] == 0.05
+    assert run.state == "closed"
+
+
 def test_the_probe_must_fit_the_images(tmp_path):
-    with pytest.raises(DataError, match="the probe asks for 500 images, small has 120"):
+    with pytest.raises(SpecificationError, match="the probe asks for 500 images, small has 120"):
         train(specification(probe={"num_images": 500}), tmp_path / "run", data=small_images())
 
 

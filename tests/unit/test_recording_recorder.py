@@ -665,10 +665,26 @@ def test_nan_that_begins_in_the_training_is_told_once(tmp_path):
         recorder.record(2)  # a second warning would be an error here
 
 
+def test_a_warning_that_is_an_error_makes_no_gap(tmp_path):
+    model = make_model()
+    with recorder_for(model, tmp_path / "run", on_error="raise") as recorder:
+        recorder.record(0)
+        with torch.no_grad():
+            model[0].weight[0, 0] = float("nan")
+        with pytest.raises(ReluscopeWarning, match="at step 1: NaN"):  # as pytest makes it here
+            recorder.record(1)
+        recorder._failures.missed[1] = "it was forgiven"
+    run = rs.open_run(tmp_path / "run")
+    assert run.steps == [0, 1]
+    assert "notes" not in run.info
+
+
 def test_a_recorder_whose_first_measurement_failed_leaves_the_folder_free(tmp_path):
-    with recorder_for(make_model(), tmp_path / "run", sites="zz") as recorder:
-        with pytest.raises(UnknownSiteError):
-            recorder.record(0)
+    with (
+        recorder_for(make_model(), tmp_path / "run", sites="zz") as recorder,
+        pytest.raises(UnknownSiteError),
+    ):
+        recorder.record(0)
     for if_exists in ("error", "resume"):
         with recorder_for(make_model(), tmp_path / "run", sites="1", if_exists=if_exists) as recorder:
             assert recorder.record(0) is not None

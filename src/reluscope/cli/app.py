@@ -16,11 +16,22 @@ import typer
 
 from reluscope.cli import demo, report, show, sites, train
 from reluscope.cli.console import print_line
-from reluscope.errors import ReluscopeError, ReluscopeWarning, SpecificationError
+from reluscope.errors import (
+    ExportError,
+    InstrumentError,
+    LabelsError,
+    ReluscopeError,
+    ReluscopeWarning,
+    SpecificationError,
+    UnknownSiteError,
+)
 
 __all__ = ["DEBUG_VARIABLE", "app", "main"]
 
 DEBUG_VARIABLE = "RELUSCOPE_DEBUG"
+
+# A value that does not fit, whether the specification shows it or only the model or the probe.
+_WRONG_USAGE = (SpecificationError, UnknownSiteError, InstrumentError, LabelsError, ExportError)
 
 app = typer.Typer(
     name="reluscope",
@@ -84,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if os.environ.get(DEBUG_VARIABLE):
                 raise
             _say(f"{type(error).__name__}: {error}")
-            return 2 if isinstance(error, SpecificationError) else 1
+            return 2 if isinstance(error, _WRONG_USAGE) else 1
         except BrokenPipeError:  # `reluscope show RUN | head`: whoever read has enough
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - or Python complains while it flushes at exit
             return 0

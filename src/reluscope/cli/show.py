@@ -89,6 +89,8 @@ def _headlines(content: dict[str, Any]) -> dict[str, str]:
     if scalars := content["last_scalars"]:
         numbers = [f"{name} {short(value)}" for name, value in scalars.items() if name != "step"]
         lines["training"] = f"step {short(scalars['step'])}: {', '.join(numbers) or 'nothing logged'}"
+    if (accuracy := info.get("held_out_accuracy")) is not None:
+        lines["held out"] = f"{accuracy:.1%} of the images kept back right at the end"
     if "created" in info:
         versions = info.get("environment", {})
         made_by = f", reluscope {versions['reluscope']}, torch {versions['torch']}" if versions else ""

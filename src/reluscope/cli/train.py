@@ -100,7 +100,9 @@ def _what_to_train(
 
 def _check_free(run: Path) -> None:
     """Before anything is loaded: the recorder would refuse too, in the words of the Python API."""
-    if (run / "run.json").exists():
+    from reluscope.runs.writer import is_free
+
+    if (run / "run.json").exists() and not is_free(run):
         raise RunExistsError(
             f'a run is already at "{run}". Go on with it: reluscope train --resume --run {run}. Or train '
             "into another folder: --run DIR."

@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import reluscope as rs
-from reluscope.errors import CheckpointError, DataError, ReluscopeWarning, TrainingDivergedError
+from reluscope.errors import (
+    CheckpointError,
+    ReluscopeWarning,
+    RunLockedError,
+    SpecificationError,
+    TrainingDivergedError,
+)
 from reluscope.lab.augmentation import crop_flip
 from reluscope.lab.checkpoints import (
     CHECKPOINT_FOLDER,
@@ -33,6 +39,7 @@ from reluscope.lab.order import AUGMENTATION_STREAM, BatchOrder, generator_for
 from reluscope.lab.specification import SGD, OptimizerSpecification, RecordingSpecification, Specification
 from reluscope.lab.specification_text import parse_specification, read_specification, specification_to_yaml
 from reluscope.recording import Schedule
+from reluscope.runs import RunWriter
 
 __all__ = ["SPECIFICATION_FILE", "TrainingProgress", "TrainingResult", "stored_specification", "train"]
 
@@ -103,7 +110,8 @@ def train(
         on_step: called after every update.
 
     Raises:
-        DataError, MissingExtraError: the images cannot be had, or are fewer than the probe asks for.
+        DataError, MissingExtraError: the images cannot be had.
+        SpecificationError: the probe asks for more images than there are.
         RunExistsError: `run` holds a run and `resume` is False.
         CheckpointError: the checkpoint is damaged, or of a training with another specification.
         TrainingDivergedError: the loss is not finite any more.
@@ -179,6 +187,7 @@ def train(
             recorder.record(num_steps, force=True)
             _checkpoint(run, spec, model, optimizer, num_steps)
         held_out_accuracy = _evaluate(model, data, layout)
+    _note_end(run, spec, held_out_accuracy)
 
     return TrainingResult(
         run=run,
@@ -214,7 +223,7 @@ def _probe(spec: Specification, data: ImageData, layout: torch.memory_format) ->
     """The first training images, as they are, in batches of the training's size unless said otherwise."""
     num_images = spec.probe.num_images
     if num_images > len(data.images):
-        raise DataError(
+        raise SpecificationError(
             f"the probe asks for {num_images} images, {data.name} has {len(data.images)} to train on. "
             "Lower probe.num_images."
         )
@@ -262,6 +271,27 @@ def _evaluate(model: nn.Module, data: ImageData, layout: torch.memory_format) ->
             model(images.contiguous(memory_format=layout)) for images in data.held_out_images.split(500)
         ]
     return _accuracy(torch.cat(logits), data.held_out_labels)
+
+
+def _note_end(run: Path, spec: Specification, held_out_accuracy: float) -> None:
+    """Put what was trained, and how it ended, into run.json, where `reluscope show` and the page find it."""
+    described = {
+        "training": spec.model_dump(mode="json"),
+        "held_out_accuracy": None if math.isnan(held_out_accuracy) else held_out_accuracy,
+    }
+    was_closed = rs.open_run(run).state == "closed"
+    try:
+        writer = RunWriter.resume(run)
+        try:
+            writer.update_info(described)
+        finally:
+            writer.close(complete=was_closed)
+    except (OSError, RunLockedError) as error:  # the training is done, and its run is whole without this
+        warnings.warn(
+            f"the accuracy on the images kept back was not noted in {run}: {error}.",
+            ReluscopeWarning,
+            stacklevel=3,
+        )
 
 
 # Interruption ----------------------------------------------------------------------------------------------

@@ -127,7 +127,9 @@ class Session:
 
     def report_gaps(self, missed: Mapping[int, str]) -> None:
         """Say, in a warning and in run.json, which due steps the run does not have."""
-        lost = {**missed, **dict.fromkeys(self.journal.waiting, "it could not be written")}
+        there = set(self._writer.recorded_steps())  # a step can be there although something failed after it
+        lost = {step: reason for step, reason in missed.items() if step not in there}
+        lost |= dict.fromkeys(self.journal.waiting, "it could not be written")
         if not lost:
             return
         listed = "; ".join(f"step {step}: {reason}" for step, reason in sorted(lost.items())[:5])

@@ -153,6 +153,7 @@ def facts(view: RunView) -> dict[str, str]:
     found["Measurements"] = _measurements(view)
     found["When"] = _when(view)
     found["Cost"] = _cost(view)
+    found["Training"] = _training(info.get("training"))
     found["End of training"] = _last_scalars(view)
     found["Environment"] = _environment(info.get("environment"))
     return {label: value for label, value in found.items() if value}
@@ -227,7 +228,31 @@ def _last_scalars(view: RunView) -> str:
             known = known[np.isfinite(known)]
             if known.size:
                 parts.append(f"{name} {number(float(known[-1]))}")
+    held_out = view.info.get("held_out_accuracy")
+    if isinstance(held_out, int | float):
+        parts.append(f"{held_out:.1%} of the images kept back right")
     return ", ".join(parts)
+
+
+def _training(training: Any) -> str:
+    """The settings of a training of the lab: optimizer, schedule, length, batches, data, seed."""
+    if not isinstance(training, Mapping):
+        return ""
+    optimizer, schedule, length, data = (
+        training.get(section) or {} for section in ("optimizer", "schedule", "training", "data")
+    )
+    parts = [f"{optimizer['name']}, lr {number(optimizer['lr'])}" if {"name", "lr"} <= set(optimizer) else ""]
+    parts += [
+        f"{key.replace('_', ' ')} {optimizer[key]}"
+        for key in ("momentum", "weight_decay")
+        if optimizer.get(key)
+    ]
+    parts.append(f"{schedule['name']} schedule" if schedule.get("name") else "")
+    parts += [f"{length[key]:,} {key}" for key in ("epochs", "steps") if length.get(key)]
+    parts.append(f"batches of {length['batch_size']}" if length.get("batch_size") else "")
+    parts.append(f"seed {length['seed']}" if "seed" in length else "")
+    parts.append(str(data.get("name") or ""))
+    return ", ".join(part for part in parts if part)
 
 
 def _environment(found: Any) -> str:

@@ -25,6 +25,20 @@ def test_facts_of_a_run(make_view) -> None:
     }
 
 
+def test_facts_of_a_training_of_the_lab(make_view) -> None:
+    training = {
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0},
+        "schedule": {"name": "constant"},
+        "training": {"epochs": None, "steps": 3000, "batch_size": 64, "seed": 0},
+        "data": {"name": "cifar10"},
+    }
+    facts = text.facts(make_view(info={"training": training, "held_out_accuracy": 0.875}))
+    assert facts["Training"] == (
+        "sgd, lr 0.1, momentum 0.9, constant schedule, 3,000 steps, batches of 64, seed 0, cifar10"
+    )
+    assert facts["End of training"] == "loss 0.3, 87.5% of the images kept back right"
+
+
 def test_facts_that_are_not_known_are_left_out(make_view) -> None:
     nothing = {"times": (), "seconds": np.empty(0), "scalars": pd.DataFrame({"step": []})}
     assert text.facts(make_view(info={}, **nothing)) == {
