@@ -215,23 +215,26 @@ class PatternsCollector:
     def _label_row(
         self, state: _SiteState, counts: PatternCounts, class_evaluations: np.ndarray, classes: _Classes
     ) -> dict[str, float]:
-        site, joint = state.site, state.counter.joint()
+        site = state.site
+        # Only permutations need to know which pattern and sample a pair is of.
+        joint = state.counter.joint() if self._config.permutations else None
         if joint is None:
+            pair_counts = state.counter.joint_counts()
+        else:
+            pair_counts = measures.joint_by_class(joint.pattern, joint.group, joint.counts, classes.of_sample)
+        if pair_counts is None:
             raise MeasurementError(
                 f'the joint counts of site "{site.name}" are missing; this is a bug of reluscope.'
             )
-        pairs = joint.counts
-        if self._config.permutations:
-            pairs = measures.joint_by_class(joint.pattern, joint.group, joint.counts, classes.of_sample)
         row = measures.summarize_labels(
             counts,
-            pairs,
+            pair_counts,
             width=site.width,
             num_units=site.num_units,
             num_kinks=site.num_kinks,
             class_evaluations=class_evaluations,
         )
-        if self._config.permutations:
+        if joint is not None:
             row["information_excess"] = float("nan")
             if counts.num_evaluations:
                 row["information_excess"] = measures.information_excess(

@@ -105,12 +105,18 @@ def spectrum(counts: CountsLike) -> Spectrum:
     array = as_counts(counts)
     if array.size == 0:
         return Spectrum(multiplicities=array, num_patterns=array)
-    histogram, rest = _tally(array, limit=min(int(array.max()) + 1, _DENSE_LIMIT))
+    # Most patterns of a real probe were seen once: these are only counted.
+    others = array[array != 1]
+    num_once = array.size - others.size
+    if others.size == 0:
+        return Spectrum(multiplicities=np.array([1]), num_patterns=np.array([num_once]))
+    histogram, rest = _tally(others, limit=min(max(int(others.max()), 1) + 1, _DENSE_LIMIT))
     if histogram[0]:
         raise DistributionError(
             f"counts of a distribution are wanted, found {int(histogram[0])} of {array.size} entries equal "
             "to 0. Every entry must be at least 1: leave out patterns that did not occur."
         )
+    histogram[1] = num_once
     dense = np.flatnonzero(histogram)
     high, num_high = np.unique(rest, return_counts=True)
     return Spectrum(
