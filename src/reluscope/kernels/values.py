@@ -127,7 +127,7 @@ def as_values(preactivations: Preactivations, channel_dim: int, kinks: Sequence[
         UnitAxisError: the axis does not exist or is empty.
     """
     bits, fmt = _bits_of(preactivations)
-    axis, kinks = _unit_axis(bits.shape, channel_dim), _checked_kinks(tuple(kinks))
+    axis, kinks = _unit_axis(bits.shape, channel_dim), _checked_kinks(kinks)
     num_samples, num_units = bits.shape[0], bits.shape[axis]
     last = bits.ndim - 1
     moved = bits if axis == last else bits.transpose(*range(axis), *range(axis + 1, last + 1), axis)
@@ -140,13 +140,20 @@ def as_values(preactivations: Preactivations, channel_dim: int, kinks: Sequence[
     return Values(bits=view, layout=layout, format=fmt, kinks=kinks, num_samples=num_samples, unit_axis=axis)
 
 
-@functools.cache
-def _checked_kinks(kinks: tuple[float, ...]) -> tuple[float, ...]:
-    values = tuple(float(kink) for kink in kinks)
-    if not values or any(math.isnan(kink) for kink in values):
+def _checked_kinks(kinks: Sequence[float]) -> tuple[float, ...]:
+    try:
+        return _numbers(tuple(kinks))
+    except (TypeError, ValueError):
         raise KernelError(
-            f"kinks {values} cannot be compared with; give at least one number, none of them NaN"
-        )
+            f"kinks={kinks!r} cannot be compared with; give at least one number, none of them NaN: (0.0,)"
+        ) from None
+
+
+@functools.cache
+def _numbers(kinks: tuple[float, ...]) -> tuple[float, ...]:
+    values = tuple(float(kink) for kink in kinks)
+    if not values or any(isinstance(kink, str) or math.isnan(kink) for kink in kinks):
+        raise ValueError("no number")
     return values
 
 
@@ -173,7 +180,7 @@ def _bits_of_tensor(tensor: torch.Tensor) -> tuple[np.ndarray, FloatFormat]:
             f"cannot count a {tensor.layout} tensor on {tensor.device}; the kernels take strided tensors "
             "on the CPU: move it with .cpu()"
         )
-    tensor = tensor.detach()
+    tensor = tensor.detach().resolve_neg()  # the sign of a negative view lies in a flag, not in memory
     if fmt.name == "bfloat16":  # NumPy has no bfloat16
         tensor = tensor.view(torch.int16)
     return tensor.numpy().view(fmt.bits), fmt
@@ -190,6 +197,8 @@ def _unit_axis(shape: tuple[int, ...], channel_dim: int) -> int:
         raise UnitAxisError(
             f"pre-activations of shape {shape} have no axis of units; give samples and units at least"
         )
+    if not isinstance(channel_dim, int | np.integer) or isinstance(channel_dim, bool):
+        raise UnitAxisError(f"channel_dim={channel_dim!r} is no axis; give an int, such as 1 or -1")
     if not -len(shape) <= channel_dim < len(shape):
         raise UnitAxisError(
             f"channel_dim={channel_dim} does not exist in shape {shape}; allowed are {-len(shape)} to "
