@@ -73,6 +73,10 @@ KNOWN = {  # function, shape, positions per sample
     ),
     "flipped images": (lambda m, x: m.conv(x.flip(3)), IMAGE, 64),
     "unsqueezed and back": (lambda m, x: x.unsqueeze_(0).squeeze_(0), TOKENS, 6),
+    "last state": (lambda m, x: m.rnn(x.transpose(0, 1))[1][-1], TOKENS, 1),
+    "gathered along another axis": (
+        lambda m, x: x.gather(1, torch.zeros(4, 2, 8, dtype=torch.long)), TOKENS, 2,
+    ),
     "max over tokens": (lambda m, x: x.max(1)[0], TOKENS, 1),
     "embedded": (lambda m, x: F.embedding(x.long() * 0, m.fc.weight)[:, 0], TOKENS, 8),
     "to another type and back": (lambda m, x: x.double().detach().float().clone(), TOKENS, 6),
@@ -110,6 +114,12 @@ UNKNOWN = {
     "rolled": (lambda m, x: x.roll(1, 0), TOKENS),
     "sorted": (lambda m, x: x.sort(0)[0], TOKENS),
     "a weight of twice the length": (lambda m, x: m.fc.weight, TOKENS),
+    "summed over neighbours": (
+        lambda m, x: torch.zeros_like(x).scatter_add(0, torch.zeros(TOKENS, dtype=torch.long), x), TOKENS,
+    ),
+    "summed over neighbours, by index": (
+        lambda m, x: torch.zeros(4, 6, 8).index_add(0, torch.tensor([1, 1, 0, 2]), x), TOKENS,
+    ),
     "written into zeros": (
         lambda m, x: torch.zeros(8, 6, 8).index_copy_(0, torch.arange(4), x), TOKENS,
     ),

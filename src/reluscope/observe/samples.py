@@ -41,9 +41,12 @@ def _groups() -> dict[Any, str]:
             "repeat": ("repeat", "tile"),
             "interleave": ("repeat_interleave",),
             "split": ("split", "chunk", "tensor_split", "split_with_sizes"),
+            "recurrent": ("lstm", "gru", "rnn_tanh", "rnn_relu"),
             "reorder": (
                 *("flip", "flipud", "fliplr", "rot90", "roll", "sort", "msort", "argsort", "topk"),
-                *("index_select", "take_along_dim", "gather", "scatter", "index_copy", "index_add"),
+                *("index_select", "take_along_dim", "gather"),
+                *("scatter", "scatter_add", "scatter_reduce", "index_copy", "index_add", "index_fill"),
+                *("scatter_", "scatter_add_", "scatter_reduce_", "index_copy_", "index_add_"),
             ),
         }
     )
@@ -86,6 +89,9 @@ class SampleTags:
         for result in outputs:
             if group == "split" and args and sources[0][0] is args[0]:
                 found = self._part(sources[0][1], result, outputs)
+            elif group == "recurrent" and result is not outputs[0]:
+                tag = sources[0][1]  # the last states, (layers, samples, units)
+                found = None if tag.axis < 0 or result.ndim != 3 else (1, tag.before)
             else:
                 found = self._found(group, function, args, kwargs, result, sources)
             axis, before = (-1, 1) if found is None else found
@@ -109,7 +115,13 @@ class SampleTags:
         if group == "cat":
             return self._concatenated(args, kwargs, result, sources)
         tag = sources[0][1]
-        if tag.axis < 0 or (args and isinstance(args[0], torch.Tensor) and sources[0][0] is not args[0]):
+        if group == "reorder":
+            return self._reordered(function, Call(tag.axis, tag.shape, args, kwargs, result), tag)
+        if (
+            group == "recurrent"
+            or tag.axis < 0
+            or (args and isinstance(args[0], torch.Tensor) and sources[0][0] is not args[0])
+        ):
             return _aligned(sources, result)
         call = Call(tag.axis, tag.shape, args, kwargs, result)
         if group == "reshape":
@@ -122,8 +134,6 @@ class SampleTags:
             dim = None if dim is None else dim % len(tag.shape)
             known = dim is not None and (dim != tag.axis or isinstance(repeats, int))
             return (tag.axis, tag.before) if known else None
-        if group == "reorder":
-            return self._reordered(function, call, tag)
         if group == "stack" and any(one[1][:2] != tag[:2] for one in sources):
             return None
         axis = MOVES[group](call)
@@ -190,7 +200,7 @@ class SampleTags:
         if name == "fliplr":
             dims = 1
         dims = (dims,) if isinstance(dims, int) else dims
-        if not isinstance(dims, (tuple, list)):
+        if tag.axis < 0 or not isinstance(dims, (tuple, list)):
             return None
         if tag.axis in {dim % len(tag.shape) for dim in dims}:
             return None
