@@ -58,6 +58,7 @@ class SampleTags:
     def __init__(self) -> None:
         self._tags: dict[int, tuple[weakref.ref[torch.Tensor], _Samples]] = {}
         self._num_samples = 1
+        self._groups = {**moving_table(), **_groups()}
 
     def begin(self, inputs: list[torch.Tensor], num_samples: int) -> None:
         """Axis 0 of every input lists the samples."""
@@ -85,7 +86,7 @@ class SampleTags:
         sources = [(one, tag) for one in tensors_of(args, kwargs) if (tag := self._get(one)) is not None]
         if not sources:
             return
-        group = _groups().get(function) or moving_table().get(function)
+        group = self._groups.get(function)
         for result in outputs:
             if group == "split" and args and sources[0][0] is args[0]:
                 found = self._part(sources[0][1], result, outputs)

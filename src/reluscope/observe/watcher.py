@@ -143,8 +143,9 @@ class Watcher(TorchFunctionMode):
             return func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
         result = func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
         known = canonical(func)
-        self._tags.note(known, args, kwargs, result)
-        self._samples.note(known, args, kwargs, result)
+        if isinstance(result, (torch.Tensor, tuple, list)):
+            self._tags.note(known, args, kwargs, result)
+            self._samples.note(known, args, kwargs, result)
         if (use := self._masks.note(known, args, kwargs, result)) is not None:
             self._list_mask(use)
         return result
