@@ -42,6 +42,7 @@ from reluscope.measures.patterns import (
 )
 from reluscope.measures.permutations import information_excess, permuted_information
 from reluscope.measures.spec import FAMILIES, LAYER_MEASURES, Measure
+from reluscope.measures.strikes import Strike, StrikeRule, StrikeSearch, find_strikes
 
 __all__ = [
     "FAMILIES",
@@ -53,11 +54,15 @@ __all__ = [
     "Measure",
     "PairLike",
     "Spectrum",
+    "Strike",
+    "StrikeRule",
+    "StrikeSearch",
     "changes",
     "conditional_entropy",
     "coverage",
     "entropy",
     "entropy_corrected",
+    "find_strikes",
     "information",
     "information_excess",
     "jaccard",
