@@ -70,6 +70,60 @@ def test_replacing_from_a_step_drops_parts_and_rewrites_one(tmp_path):
     assert found.steps() == [0, 1, 2, 3, 4, 7]
 
 
+def test_merging_replaces_rows_where_they_stand_and_appends_the_rest(tmp_path):
+    found = PartTable(tmp_path, SCHEMA, PartLimits(max_steps=3))
+    found.append(table(2, 4, 6, 8, 10))
+    found.merge(table(0, 5, 6, 9, 10, 12, 14, length=1))
+    assert layout(tmp_path) == [[0, 2, 4, 5, 6], [8, 9, 10], [12, 14]]
+    again = PartTable(tmp_path, SCHEMA, PartLimits(max_steps=3))
+    for one in (found, again):
+        rows = pa.concat_tables([one.rows_at(step) for step in one.steps()])
+        lengths = [len(indices) for indices in rows.column("indices").to_pylist()]
+        assert dict(zip(one.steps(), lengths, strict=True)) == {
+            **{2: 0, 4: 0, 8: 0},
+            **dict.fromkeys((0, 5, 6, 9, 10, 12, 14), 1),
+        }
+        assert one.rows_at(0).num_rows == 1
+
+
+def test_merging_writes_only_the_parts_that_hold_the_steps(tmp_path, monkeypatch):
+    found = PartTable(tmp_path, SCHEMA, PartLimits(max_steps=2))
+    found.append(table(*range(7)))
+    written = []
+    monkeypatch.setattr(parts, "replace_file", lambda path, write: written.append(path.name))
+    found.merge(table(2, 3))
+    found.merge(table(6))
+    assert written == ["part-000001.parquet", "part-000003.parquet"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_merging_is_what_a_dictionary_does(tmp_path_factory, data):
+    """At any moment of it too: each state of the folder holds every earlier step, each once and in order."""
+    folder = tmp_path_factory.mktemp("merged")
+    limits = PartLimits(max_steps=data.draw(st.integers(1, 4)))
+    model: dict[int, int] = {}
+    for length in range(data.draw(st.integers(1, 6))):
+        steps = sorted(data.draw(st.sets(st.integers(0, 15), max_size=8)))
+        found, states = PartTable(folder, SCHEMA, limits), []
+        write = found._write
+
+        def write_and_look(number, tail, write=write, states=states):
+            write(number, tail)
+            states.append([step for part in layout(folder) for step in part])
+
+        found._write = write_and_look
+        found.merge(table(*steps, length=length))
+        for state in states:
+            assert state == sorted(set(state))
+            assert set(model) <= set(state) <= set(model) | set(steps)
+        model |= dict.fromkeys(steps, length)
+        whole = pa.concat_tables([read_part(path) for path in part_paths(folder)])
+        lengths = [len(indices) for indices in whole.column("indices").to_pylist()]
+        assert dict(zip(whole.column("step").to_pylist(), lengths, strict=True)) == model
+        assert found.last_step == max(model, default=None)
+
+
 def test_rows_at(tmp_path):
     found = PartTable(tmp_path, SCHEMA, PartLimits(max_steps=2))
     found.append(table(1, 1, 3, 5, 6))

@@ -413,13 +413,16 @@ def test_two_rows_of_one_step_are_one(tmp_path):
     assert found[1]["loss"] == 1.0
 
 
-def test_after_a_resume_scalars_replace_what_was_beyond(tmp_path):
+def test_after_a_resume_only_steps_that_come_again_are_replaced(tmp_path):
     with RunWriter.create(tmp_path / "run", {}) as writer:
-        writer.add_scalars([{"step": step, "loss": 1.0} for step in range(10)])
+        writer.add_scalars([{"step": step, "loss": 1.0, "lr": 0.1} for step in range(10)])
     with RunWriter.resume(tmp_path / "run") as writer:
         writer.add_scalars([{"step": 6, "loss": 2.0}])
-    found = {step: row["loss"] for step, row in scalars_of(tmp_path / "run").items()}
-    assert found == {**dict.fromkeys(range(6), 1.0), 6: 2.0}
+        writer.add_scalars([{"step": 3, "loss": 3.0}])
+    found = open_run(tmp_path / "run").scalars
+    assert found["step"].tolist() == list(range(10))
+    assert found["loss"].tolist() == [1.0, 1.0, 1.0, 3.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0]
+    assert found["lr"].isna().tolist() == [step in (3, 6) for step in range(10)]  # a whole row is replaced
 
 
 def test_scalars_that_do_not_fit_are_refused(tmp_path):

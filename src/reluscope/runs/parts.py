@@ -1,8 +1,9 @@
 """A table in parts: part-000000.parquet, part-000001.parquet, ... ordered by step.
 
-The last part is rewritten whole, under the same name, until it holds 256 steps or 16 MB; the parts before it
-never change. Which rows stand in which part follows from the rows alone, so a run that was interrupted and
-resumed has the same bytes as one that was not.
+The last part is rewritten whole, under the same name, until it holds 256 steps or 16 MB; then a new one begins.
+Each part holds a range of steps of its own, so the parts in order are the table in order. Which rows stand in
+which part follows from the rows alone (unless steps come that lie between older ones), so a run that was
+interrupted and resumed has the same bytes as one that was not.
 """
 
 from __future__ import annotations
@@ -123,12 +124,46 @@ class PartTable:
         self._tail = tail
         self.append(rows.slice(taken))
 
+    def merge(self, rows: pa.Table) -> None:
+        """Put rows in, durably, each in the place of the row of its step; every other row stays where it is.
+
+        One row per step, in order. A row goes to the part in whose range its step falls, and no row ever moves
+        to another file: at a crash between any two writes each step that was there is there, once. Steps that
+        are new between old ones may so make a part larger than its limits.
+
+        On an OSError the rows of some parts are in; the same call again puts in the rest.
+        """
+        last = self.last_step
+        num_inside = 0 if last is None else _first_row(rows, last + 1)
+        inside = rows.slice(0, num_inside)
+        starts = [part.first_step for part in self._full]
+        if self._tail.num_rows:
+            starts.append(self._tail_start())
+        # The first part's range is open towards the past.
+        places = np.maximum(np.searchsorted(starts, inside.column("step").to_numpy(), side="right") - 1, 0)
+        for place in np.unique(places):
+            self._merge_into(int(place), inside.filter(pa.array(places == place)))
+        self.append(rows.slice(num_inside))
+
     def keep_only(self, steps: Collection[int]) -> None:
         """Drop the rows of every step not in `steps`: they were never committed, so they are at the end."""
         kept = set(steps)
         orphans = [step for step in self.steps() if step not in kept]
         if orphans:
             self.replace_from(min(orphans), self._schema.empty_table())
+
+    def _merge_into(self, place: int, rows: pa.Table) -> None:
+        """Put rows over those of the same step in one part: a full one by its place, or the last."""
+        part = self._full[place] if place < len(self._full) else None
+        before = self._tail if part is None else self._read_full(part)
+        is_replaced = np.isin(before.column("step").to_numpy(), rows.column("step").to_numpy())
+        both = pa.concat_tables([before.filter(pa.array(~is_replaced)), rows])
+        merged = both.sort_by("step").combine_chunks()
+        self._write(self._number if part is None else part.number, merged)
+        if part is None:
+            self._tail = merged
+        else:
+            self._full[place] = _Part(part.number, merged.column("step")[0].as_py())
 
     def _tail_start(self) -> int:
         """The first step of the last part; beyond every step while that part is empty."""

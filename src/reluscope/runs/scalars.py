@@ -2,7 +2,7 @@
 
 They are not measurements and need no commit: they wait in memory and become durable with the next
 measurement, at a flush, or when rows come in a few seconds after the last time. A step that comes again (a
-resumed training) replaces itself and everything after it, so no step stands in the table twice.
+resumed training) replaces its own row and no other, so no step stands in the table twice and none is lost.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class ScalarsTable:
     def flush(self) -> None:
         """Make everything taken in durable."""
         if self._pending:
-            rows = rows_to_table(self._pending.values(), self._schema, table="scalars")
-            self._table.replace_from(min(self._pending), rows)
+            rows = [self._pending[step] for step in sorted(self._pending)]
+            self._table.merge(rows_to_table(rows, self._schema, table="scalars"))
             self._pending.clear()
         self._flushed = time.monotonic()
 
@@ -61,9 +61,4 @@ class ScalarsTable:
         given = {name: value for name, value in row.items() if value is not None}
         if self._last is not None and self._last["step"] == step:
             given = {**self._last, **given}
-        for later in [other for other in self._pending if other > step] if self._is_back(step) else ():
-            del self._pending[later]
         self._pending[step] = self._last = given
-
-    def _is_back(self, step: int) -> bool:
-        return self._last is not None and step < self._last["step"]

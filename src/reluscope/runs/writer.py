@@ -263,7 +263,7 @@ class RunWriter:
         """Take in rows of training scalars ("step" and any of loss, accuracy, lr, batch_indices).
 
         They become durable with the next commit, flush or close, or with the next rows a few seconds later. A
-        step that the table already has replaces itself and all that follow it.
+        step that the table has already is replaced; all others stay.
 
         Raises:
             RunSchemaError: a row that does not fit; none of the rows is taken in.
