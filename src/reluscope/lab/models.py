@@ -2,53 +2,46 @@
 
 [A] is Hartmann, Franzen, Brodehl 2021. All three convolutional nets use 3 x 3 convolutions without bias,
 batch norm, a global average pool and one linear layer, and have 6b + 1 activation sites. Every activation is
-a module of its own, so that a site's name is simply where it stands: `stage2.0.act1`.
+a module of its own, so that a site's name is simply where it stands: `stage2.0.act1`. PyramidNet and FixUp ResNet
+stand in `pyramidnet.py` and `fixup.py`; `build` makes any of them from a specification.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Literal, get_args
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from reluscope.errors import SpecificationError
-from reluscope.lab.specification import ActivationName, MLPModel, ModelSpecification, blocks_per_stage
+from reluscope.lab.fixup import FixupResNet
+from reluscope.lab.layers import activation_module, initialise, subsample_and_pad
+from reluscope.lab.pyramidnet import PyramidNet
+from reluscope.lab.section import ActivationName, blocks_per_stage
+from reluscope.lab.specification import MLPModel, ModelSpecification
 
 __all__ = ["MLP", "ConvNet", "ResNet", "ToyNet", "build"]
-
-# Slope on the negative side: what Kaiming's gain sqrt(2 / (1 + a^2)) needs to know about each activation.
-_NEGATIVE_SLOPES = {"relu": 0.0, "leaky_relu": 0.01, "prelu": 0.25}
-
-
-def _activation(name: ActivationName) -> nn.Module:
-    """A fresh activation module, in place where torch can.
-
-    What feeds it here (batch norm, linear) never needs its own output for the backward pass.
-    """
-    if name == "relu":
-        return nn.ReLU(inplace=True)
-    if name == "leaky_relu":
-        return nn.LeakyReLU(_NEGATIVE_SLOPES[name], inplace=True)
-    if name == "prelu":
-        return nn.PReLU(init=_NEGATIVE_SLOPES[name])  # one slope per layer
-    raise SpecificationError(f'unknown activation "{name}". Allowed: {", ".join(get_args(ActivationName))}.')
 
 
 class _PreActivationBlock(nn.Module):
     """BN - activation - conv - BN - activation - conv, plus the block's own input when `shortcut`."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, activation: ActivationName, *, shortcut: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        activation: ActivationName,
+        *,
+        shortcut: bool,
+        momentum: float,
     ) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(in_channels)
-        self.act1 = _activation(activation)
+        self.bn1 = nn.BatchNorm2d(in_channels, momentum=momentum)
+        self.act1 = activation_module(activation)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.act2 = _activation(activation)
+        self.bn2 = nn.BatchNorm2d(out_channels, momentum=momentum)
+        self.act2 = activation_module(activation)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.stride = stride
         self.extra_channels = out_channels - in_channels
@@ -57,49 +50,53 @@ class _PreActivationBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(self.act1(self.bn1(x)))
         out = self.conv2(self.act2(self.bn2(out)))
-        return out + self._skip(x) if self.shortcut else out
-
-    def _skip(self, x: Tensor) -> Tensor:
-        """The parameter-free shortcut: subsample in space, pad with zero channels equally at both ends."""
-        if self.stride > 1:
-            x = x[:, :, :: self.stride, :: self.stride]
-        if self.extra_channels:
-            before = self.extra_channels // 2
-            x = F.pad(x, (0, 0, 0, 0, before, self.extra_channels - before))
-        return x
+        if not self.shortcut:
+            return out
+        return out + subsample_and_pad(x, self.stride, self.extra_channels)
 
 
 class _ConvolutionalNet(nn.Module):
     """conv - three stages of b blocks - BN - activation - pool - fc; stages 2 and 3 begin with stride 2."""
 
+    filters: tuple[int, int, int] = (16, 32, 64)
+    shortcut: bool = False
+
     def __init__(
         self,
-        depth: int,
-        filters: tuple[int, int, int],
+        depth: int = 20,
         *,
-        shortcut: bool,
-        activation: ActivationName,
-        in_channels: int,
-        num_classes: int,
+        activation: ActivationName = "relu",
+        in_channels: int = 3,
+        num_classes: int = 10,
+        batch_norm_momentum: float = 0.1,
     ) -> None:
         super().__init__()
         num_blocks = blocks_per_stage(depth)
-        self.conv = nn.Conv2d(in_channels, filters[0], 3, padding=1, bias=False)
-        stages, channels = [], filters[0]
-        for stage, width in enumerate(filters):
+        self.conv = nn.Conv2d(in_channels, self.filters[0], 3, padding=1, bias=False)
+        stages, channels = [], self.filters[0]
+        for stage, width in enumerate(self.filters):
             blocks = []
             for block in range(num_blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(_PreActivationBlock(channels, width, stride, activation, shortcut=shortcut))
+                blocks.append(
+                    _PreActivationBlock(
+                        channels,
+                        width,
+                        stride,
+                        activation,
+                        shortcut=self.shortcut,
+                        momentum=batch_norm_momentum,
+                    )
+                )
                 channels = width
             stages.append(nn.Sequential(*blocks))
         self.stage1, self.stage2, self.stage3 = stages
-        self.bn = nn.BatchNorm2d(channels)
-        self.act = _activation(activation)
+        self.bn = nn.BatchNorm2d(channels, momentum=batch_norm_momentum)
+        self.act = activation_module(activation)
         self.pool = nn.AdaptiveAvgPool2d(1)
         convolutions = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
         self.fc = nn.Linear(channels, num_classes)  # torch's default initialisation, as in [A]
-        _initialise(convolutions, "fan_out", activation)
+        initialise(convolutions, "fan_out", activation)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stage3(self.stage2(self.stage1(self.conv(x))))
@@ -118,6 +115,7 @@ class ResNet(_ConvolutionalNet):
         activation: "relu", "leaky_relu" (0.01) or "prelu" (one slope per layer, 0.25 at first).
         in_channels: 1 for MNIST, 3 for CIFAR-10.
         num_classes: logits per image.
+        batch_norm_momentum: of the running statistics.
 
     Raises:
         SpecificationError: `depth` is not 6b + 2, or the activation is unknown.
@@ -125,64 +123,17 @@ class ResNet(_ConvolutionalNet):
     Source: [A], and He et al. 2016 for the block. Weights: Kaiming normal by fan-out.
     """
 
-    def __init__(
-        self,
-        depth: int = 20,
-        *,
-        activation: ActivationName = "relu",
-        in_channels: int = 3,
-        num_classes: int = 10,
-    ) -> None:
-        super().__init__(
-            depth,
-            (16, 32, 64),
-            shortcut=True,
-            activation=activation,
-            in_channels=in_channels,
-            num_classes=num_classes,
-        )
+    shortcut = True
 
 
 class ConvNet(_ConvolutionalNet):
     """ConvNet-(6b+2): `ResNet` without its shortcuts; arguments, sites and errors are the same. Source: [A]."""
 
-    def __init__(
-        self,
-        depth: int = 20,
-        *,
-        activation: ActivationName = "relu",
-        in_channels: int = 3,
-        num_classes: int = 10,
-    ) -> None:
-        super().__init__(
-            depth,
-            (16, 32, 64),
-            shortcut=False,
-            activation=activation,
-            in_channels=in_channels,
-            num_classes=num_classes,
-        )
-
 
 class ToyNet(_ConvolutionalNet):
     """ToyNet-(6b+2): `ConvNet` with 32 filters everywhere; arguments and errors are the same. Source: [A]."""
 
-    def __init__(
-        self,
-        depth: int = 20,
-        *,
-        activation: ActivationName = "relu",
-        in_channels: int = 3,
-        num_classes: int = 10,
-    ) -> None:
-        super().__init__(
-            depth,
-            (32, 32, 32),
-            shortcut=False,
-            activation=activation,
-            in_channels=in_channels,
-            num_classes=num_classes,
-        )
+    filters = (32, 32, 32)
 
 
 class MLP(nn.Module):
@@ -231,10 +182,10 @@ class MLP(nn.Module):
             linear = nn.Linear(in_features if layer == 0 else width, width)
             stack = nn.Sequential()
             stack.add_module("linear", linear)
-            stack.add_module("act", _activation(activation))
+            stack.add_module("act", activation_module(activation))
             self.add_module(f"hidden{layer + 1}", stack)
         self.fc = nn.Linear(width, num_classes)
-        _initialise(
+        initialise(
             (module for module in self.modules() if isinstance(module, nn.Linear)), "fan_in", activation
         )
 
@@ -244,22 +195,13 @@ class MLP(nn.Module):
         return x
 
 
-def _initialise(
-    modules: Iterable[nn.Conv2d | nn.Linear], mode: Literal["fan_in", "fan_out"], activation: ActivationName
-) -> None:
-    """Kaiming-normal weights, zero biases.
-
-    The mode is explicit because fan-in in the convolutional nets would put the zigzag that [A] finds in
-    trained nets into the initialisation already.
-    """
-    slope = _NEGATIVE_SLOPES[activation]
-    for module in modules:
-        nn.init.kaiming_normal_(module.weight, a=slope, mode=mode, nonlinearity="leaky_relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-_CONVOLUTIONAL: dict[str, Callable[..., nn.Module]] = {"resnet": ResNet, "convnet": ConvNet, "toynet": ToyNet}
+_CONVOLUTIONAL: dict[str, Callable[..., nn.Module]] = {
+    "resnet": ResNet,
+    "convnet": ConvNet,
+    "toynet": ToyNet,
+    "pyramidnet": PyramidNet,
+    "fixup_resnet": FixupResNet,
+}
 
 
 def build(
@@ -289,9 +231,5 @@ def build(
                 activation=specification.activation,
                 num_classes=num_classes,
             )
-        return _CONVOLUTIONAL[specification.name](
-            specification.depth,
-            activation=specification.activation,
-            in_channels=channels,
-            num_classes=num_classes,
-        )
+        settings = specification.model_dump(exclude={"name"})
+        return _CONVOLUTIONAL[specification.name](in_channels=channels, num_classes=num_classes, **settings)

@@ -1,8 +1,9 @@
 """What a training is: one validated description of model, data, optimizer, schedule, probe and recording.
 
 Every section is a frozen pydantic model that refuses unknown fields. Sections that come in kinds (model,
-optimizer, schedule) are told apart by their `name`; a new kind is one more class in a union. YAML, overrides
-and errors in words are in `specification_text.py`, ready-made configurations in `presets.py`.
+optimizer, schedule) are told apart by their `name`; a new kind is one more class in a union. The kinds of
+schedules are in `schedules.py`, YAML, overrides and errors in words in `specification_text.py`, ready-made
+configurations in `presets.py`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,17 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from reluscope.errors import SpecificationError
+from reluscope.lab.schedules import (
+    ConstantSchedule,
+    CyclicSchedule,
+    MilestonesSchedule,
+    OneCycleSchedule,
+    ScheduleSpecification,
+)
+from reluscope.lab.section import ActivationName, Section, blocks_per_stage
 
 __all__ = [
     "SGD",
@@ -20,14 +29,18 @@ __all__ = [
     "Adam",
     "ConstantSchedule",
     "ConvolutionalModel",
+    "CyclicSchedule",
     "DataSpecification",
+    "FixupModel",
     "InstrumentsSpecification",
     "MLPModel",
     "MilestonesSchedule",
     "ModelSpecification",
+    "OneCycleSchedule",
     "OptimizerSpecification",
     "PatternsSpecification",
     "ProbeSpecification",
+    "PyramidModel",
     "RecordingSpecification",
     "ScheduleSpecification",
     "Section",
@@ -36,49 +49,37 @@ __all__ = [
     "blocks_per_stage",
 ]
 
-ActivationName = Literal["relu", "leaky_relu", "prelu"]
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, and a field it does not know is an error, not a comment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 # The model -------------------------------------------------------------------------------------------------
 
 
-def blocks_per_stage(depth: int) -> int:
-    """The b of depth = 6b + 2.
-
-    Raises:
-        SpecificationError: there is no such b >= 1.
-
-    >>> blocks_per_stage(20)
-    3
-    """
-    num_blocks, rest = divmod(depth - 2, 6)
-    if rest or num_blocks < 1:
-        nearest = 6 * max(1, round((depth - 2) / 6)) + 2
-        raise SpecificationError(
-            f"depth {depth} cannot be built: these nets have 6b + 2 layers (8, 14, 20, 26, ...). Closest: "
-            f"{nearest}"
-        )
-    return num_blocks
+_Depth = Annotated[int, AfterValidator(lambda depth: blocks_per_stage(depth) * 6 + 2)]
 
 
 class ConvolutionalModel(Section):
     """ResNet-, ConvNet- or ToyNet-`depth` of [A], with 6b + 1 sites for depth = 6b + 2."""
 
     name: Literal["resnet", "convnet", "toynet"]
-    depth: int = 20
+    depth: _Depth = 20
     activation: ActivationName = "relu"
+    batch_norm_momentum: float = Field(default=0.1, gt=0.0, le=1.0)
 
-    @field_validator("depth")
-    @classmethod
-    def _check_depth(cls, depth: int) -> int:
-        blocks_per_stage(depth)
-        return depth
+
+class PyramidModel(Section):
+    """PyramidNet-`depth` of [A], with 3b + 1 sites for depth = 6b + 2; `alpha` says how much it widens."""
+
+    name: Literal["pyramidnet"]
+    depth: _Depth = 20
+    alpha: int = Field(default=84, ge=0)
+    activation: ActivationName = "relu"
+    batch_norm_momentum: float = Field(default=0.1, gt=0.0, le=1.0)
+
+
+class FixupModel(Section):
+    """FixUp ResNet-`depth` of [A], without normalisation; give its scalars `optimizer.bias_lr_factor` 0.1."""
+
+    name: Literal["fixup_resnet"]
+    depth: _Depth = 20
+    activation: ActivationName = "relu"
 
 
 class MLPModel(Section):
@@ -90,24 +91,52 @@ class MLPModel(Section):
     activation: ActivationName = "relu"
 
 
-ModelSpecification = Annotated[ConvolutionalModel | MLPModel, Field(discriminator="name")]
+ModelSpecification = Annotated[
+    ConvolutionalModel | PyramidModel | FixupModel | MLPModel, Field(discriminator="name")
+]
 
 
 # The data --------------------------------------------------------------------------------------------------
 
 
+_DATA_SETS = ("mnist-sample", "mnist", "fashion-mnist", "cifar10")
+
+
 class DataSpecification(Section):
     """Which images, how many, and what is kept back.
 
-    `held_out` is the fraction of the training images that is kept back (the same images for every seed), or
-    "test" for the data set's own test images. `num_images` uses only that many training images, the first of
-    a fixed order.
+    `name` is one of the sets that the lab reads itself, or "hf:" and the name, or the folder, of any image
+    classification set for the library `datasets`, whose image and label columns are found, or given in
+    `columns`; `image_size` makes its images squares of that many pixels. `held_out` is the fraction of the
+    training images that is kept back (the same images for every seed), or "test" for the data set's own test
+    images. `num_images` uses only that many training images, the first of a fixed order.
     """
 
-    name: Literal["mnist-sample", "mnist", "fashion-mnist", "cifar10"]
+    name: str
+    columns: tuple[str, str] | None = None
+    image_size: int | None = Field(default=None, ge=1)
     held_out: float | Literal["test"] = 0.1
     num_images: int | None = Field(default=None, ge=1)
     augmentation: Literal["none", "crop_flip"] = "none"
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if name not in _DATA_SETS and not (name.startswith("hf:") and len(name) > 3):
+            known = ", ".join(map(repr, _DATA_SETS))
+            raise SpecificationError(
+                f"{name!r} is no data set; it must be {known}, or 'hf:' and a name that the library datasets "
+                "knows"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> DataSpecification:
+        if not self.name.startswith("hf:") and (self.columns or self.image_size):
+            raise SpecificationError(
+                f"columns and image_size are for sets of the library datasets (hf:...), not for {self.name}"
+            )
+        return self
 
     @field_validator("held_out", mode="before")
     @classmethod
@@ -128,13 +157,19 @@ class DataSpecification(Section):
 
 
 class SGD(Section):
-    """Stochastic gradient descent with momentum, as `torch.optim.SGD`."""
+    """Stochastic gradient descent with momentum, as `torch.optim.SGD`.
+
+    `lr` and `momentum` are the highest that the schedule reaches. `bias_lr_factor`: the learning rate of
+    biases and of scalar multipliers, as a share of that of the rest (every parameter whose own name contains
+    "bias" or "scale"; FixUp: 0.1).
+    """
 
     name: Literal["sgd"]
     lr: float = Field(default=0.1, gt=0.0)
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     nesterov: bool = False
     weight_decay: float = Field(default=1e-4, ge=0.0)
+    bias_lr_factor: float = Field(default=1.0, gt=0.0)
 
     @model_validator(mode="after")
     def _check_nesterov(self) -> SGD:
@@ -154,45 +189,13 @@ class Adam(Section):
 OptimizerSpecification = Annotated[SGD | Adam, Field(discriminator="name")]
 
 
-class ConstantSchedule(Section):
-    """The learning rate stays as it is."""
-
-    name: Literal["constant"]
-
-    def multiplier(self, step: int, num_steps: int) -> float:
-        """What the learning rate is multiplied with for the update after `step` of `num_steps` updates: 1."""
-        return 1.0
-
-
-class MilestonesSchedule(Section):
-    """The learning rate is multiplied by `factor` at each milestone, a share of the whole training."""
-
-    name: Literal["milestones"]
-    milestones: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = Field(default=(0.5, 0.75), min_length=1)
-    factor: float = Field(default=0.1, gt=0.0, lt=1.0)
-
-    def multiplier(self, step: int, num_steps: int) -> float:
-        """What the learning rate is multiplied with for the update after `step` of `num_steps` updates.
-
-        factor ** (number of milestones m with step >= m * num_steps), in (0, 1].
-
-        >>> schedule = MilestonesSchedule(name="milestones", milestones=(0.5,), factor=0.1)
-        >>> schedule.multiplier(49, 100), schedule.multiplier(50, 100)
-        (1.0, 0.1)
-        """
-        return self.factor ** sum(step >= milestone * num_steps for milestone in self.milestones)
-
-
-ScheduleSpecification = Annotated[ConstantSchedule | MilestonesSchedule, Field(discriminator="name")]
-
-
 class TrainingSpecification(Section):
     """How long (either `steps` or `epochs`), in which batches, from which seed.
 
     `seed` decides initial weights, order of the images and augmentation; nothing else is random.
     `channels_last` lays images and convolution weights out so that a CPU convolves them several times faster;
     results differ by rounding. `checkpoints`: keep the last one (for resuming), all (to measure again later),
-    or none.
+    or none. `device`: "auto" is a CUDA device where there is one, else the CPU.
     """
 
     steps: int | None = Field(default=None, ge=1)
@@ -201,6 +204,7 @@ class TrainingSpecification(Section):
     seed: int = Field(default=0, ge=0, lt=2**32)
     channels_last: bool = True
     checkpoints: Literal["last", "all", "none"] = "last"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 
     @model_validator(mode="after")
     def _check_length(self) -> TrainingSpecification:
@@ -235,15 +239,19 @@ class ProbeSpecification(Section):
 class RecordingSpecification(Section):
     """When to measure: all that is given together, and the final state always.
 
-    `at`: these steps. `every`: each n-th. `per_decade`: this many per power of ten, evenly on a logarithmic
-    scale. `per_epoch`: this many per epoch. `sites` and `batch_norm` are those of `rs.Recorder`;
-    `batch_indices` keeps beside every step which images were in its batch.
+    `at`: these steps. `until`: every step up to this one. `every`: each n-th. `per_decade`: this many per
+    power of ten, evenly on a logarithmic scale. `per_epoch`: this many per epoch. `shares`: at these shares
+    of the training (0.5: the last state before a milestone of 0.5 lowers the learning rate). `sites` and
+    `batch_norm` are those of `rs.Recorder`; `batch_indices` keeps beside every step which images were in its
+    batch.
     """
 
     at: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2, 8, 9, 40, 41)
+    until: int | None = Field(default=None, ge=0)
     every: int | None = Field(default=None, ge=1)
     per_decade: int | None = Field(default=12, ge=1)
     per_epoch: int | None = Field(default=None, ge=1)
+    shares: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = ()
     sites: str | tuple[str, ...] = "*"
     batch_norm: Literal["batch", "running"] = "batch"
     batch_indices: bool = True
@@ -267,6 +275,9 @@ class InstrumentsSpecification(Section):
 class Specification(Section):
     """A whole training. `model` and `data` must be given; everything else has a default.
 
+    `experiment` and `scale` say which figure of a paper a training is made for, and how much of it; they
+    change nothing in the training, readers of its run group by them.
+
     Read one with `read_specification`, which says in words what is wrong; constructed directly, pydantic's
     own ValidationError (a ValueError) comes through.
     """
@@ -279,3 +290,17 @@ class Specification(Section):
     probe: ProbeSpecification = ProbeSpecification()
     recording: RecordingSpecification = RecordingSpecification()
     instruments: InstrumentsSpecification = InstrumentsSpecification()
+    experiment: str | None = None
+    scale: Literal["smoke", "laptop", "paper"] | None = None
+
+    @model_validator(mode="after")
+    def _check_momentum(self) -> Specification:
+        lowest = getattr(self.schedule, "lowest_momentum", None)
+        highest = self.optimizer.momentum if isinstance(self.optimizer, SGD) else None
+        if lowest is not None and (highest is None or lowest > highest):
+            found = "adam has no momentum" if highest is None else f"optimizer.momentum is {highest:g}"
+            raise SpecificationError(
+                f"schedule.lowest_momentum is {lowest:g}, but {found}; set schedule.lowest_momentum=null to "
+                "leave the momentum alone"
+            )
+        return self

@@ -23,7 +23,7 @@ from reluscope.lab.specification import (
     Specification,
 )
 
-__all__ = ["parse_specification", "read_specification", "specification_to_yaml"]
+__all__ = ["parse_specification", "read_specification", "specification_differences", "specification_to_yaml"]
 
 _KINDS_BY_SECTION = {
     "model": ModelSpecification,
@@ -80,6 +80,21 @@ def parse_specification(content: Mapping[str, Any], *, origin: str = "the specif
 def specification_to_yaml(specification: Specification) -> str:
     """The specification as YAML text with every field; reading it gives an equal specification."""
     return yaml.safe_dump(specification.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def specification_differences(before: Specification, now: Specification) -> str:
+    """Every field in which two specifications differ: "optimizer.lr was 0.1, is 0.05"."""
+    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
+    return "; ".join(f"{name} was {old.get(name)}, is {new.get(name)}" for name in names)
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """All fields by their dotted names."""
+    found = {}
+    for name, value in content.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:

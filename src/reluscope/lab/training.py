@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,6 @@ import reluscope as rs
 from reluscope.errors import (
     CheckpointError,
     ReluscopeWarning,
-    RunLockedError,
     SpecificationError,
     TrainingDivergedError,
 )
@@ -33,13 +33,19 @@ from reluscope.lab.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from reluscope.lab.data import ImageData, load
+from reluscope.lab.data import ImageData, load_for
+from reluscope.lab.devices import exact_convolutions, resolve_device
 from reluscope.lab.models import build
+from reluscope.lab.optimization import make_optimizer, set_rates
 from reluscope.lab.order import AUGMENTATION_STREAM, BatchOrder, generator_for
-from reluscope.lab.specification import SGD, OptimizerSpecification, RecordingSpecification, Specification
-from reluscope.lab.specification_text import parse_specification, read_specification, specification_to_yaml
+from reluscope.lab.specification import RecordingSpecification, Specification
+from reluscope.lab.specification_text import (
+    parse_specification,
+    read_specification,
+    specification_differences,
+    specification_to_yaml,
+)
 from reluscope.recording import Schedule
-from reluscope.runs import RunWriter
 
 __all__ = ["SPECIFICATION_FILE", "TrainingProgress", "TrainingResult", "stored_specification", "train"]
 
@@ -120,18 +126,20 @@ def train(
     run = Path(run)
     spec = specification
     if data is None:
-        data = load(spec.data.name, data_dir, held_out=spec.data.held_out, num_images=spec.data.num_images)
+        data = load_for(spec.data, data_dir)
+    device = resolve_device(spec.training.device)
+    data = data.to(device)
     layout = torch.channels_last if spec.training.channels_last else torch.contiguous_format
     order = BatchOrder(len(data.images), spec.training.batch_size, spec.training.seed)
     num_steps = spec.training.num_steps(len(data.images))
     probe = _probe(spec, data, layout)
     loss = accuracy = math.nan
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), exact_convolutions(device):
         torch.manual_seed(spec.training.seed)
         model = build(spec.model, data.image_shape, data.num_classes, seed=spec.training.seed)
-        model.to(memory_format=layout).train()  # pyright: ignore[reportCallIssue]
-        optimizer = _optimizer(spec.optimizer, model)
+        model.to(device=device, memory_format=layout).train()  # pyright: ignore[reportCallIssue]
+        optimizer = make_optimizer(spec.optimizer, model)
         first_step = _restore(run, spec, model, optimizer) if resume else 0
 
         with rs.Recorder(
@@ -145,19 +153,18 @@ def train(
             if_exists="resume" if resume else "error",
         ) as recorder:
             (run / SPECIFICATION_FILE).write_text(specification_to_yaml(spec), encoding="utf-8")
+            recorder.note(_described(spec, num_steps, order.steps_per_epoch))
 
             for step in range(first_step, num_steps):
                 if recorder.record(step) is not None:
                     _checkpoint(run, spec, model, optimizer, step)
 
                 batch = order.batch(step)
-                images, labels = data.images[batch], data.labels[batch]
+                images, labels = data.images[batch.to(device)], data.labels[batch.to(device)]
                 if spec.data.augmentation == "crop_flip":
                     generator = generator_for(spec.training.seed, AUGMENTATION_STREAM, step)
                     images = crop_flip(images, generator, fill=data.black)
-                lr = spec.optimizer.lr * spec.schedule.multiplier(step, num_steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
+                lr = set_rates(optimizer, spec.optimizer, spec.schedule, step, num_steps)
 
                 logits = model(images.contiguous(memory_format=layout))
                 batch_loss = F.cross_entropy(logits, labels)
@@ -186,8 +193,8 @@ def train(
 
             recorder.record(num_steps, force=True)
             _checkpoint(run, spec, model, optimizer, num_steps)
-        held_out_accuracy = _evaluate(model, data, layout)
-    _note_end(run, spec, held_out_accuracy)
+            held_out_accuracy = _evaluate(model, data, layout)
+            recorder.note({"held_out_accuracy": None if math.isnan(held_out_accuracy) else held_out_accuracy})
 
     return TrainingResult(
         run=run,
@@ -233,21 +240,12 @@ def _probe(spec: Specification, data: ImageData, layout: torch.memory_format) ->
     )
 
 
-def _optimizer(spec: OptimizerSpecification, model: nn.Module) -> torch.optim.Optimizer:
-    if isinstance(spec, SGD):
-        return torch.optim.SGD(
-            model.parameters(),
-            lr=spec.lr,
-            momentum=spec.momentum,
-            nesterov=spec.nesterov,
-            weight_decay=spec.weight_decay,
-        )
-    return torch.optim.Adam(model.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
-
-
 def _schedule(spec: RecordingSpecification, num_steps: int, steps_per_epoch: int) -> Schedule:
     """Everything the section asks for, joined; the final state always."""
-    schedule = rs.at(*(step for step in spec.at if step < num_steps), num_steps)
+    shares = (math.ceil(share * num_steps) for share in spec.shares)
+    schedule = rs.at(*(step for step in (*spec.at, *shares) if step < num_steps), num_steps)
+    if spec.until is not None:
+        schedule |= rs.at(*range(spec.until + 1))
     if spec.every is not None:
         schedule |= rs.every(spec.every)
     if spec.per_decade is not None:
@@ -273,25 +271,12 @@ def _evaluate(model: nn.Module, data: ImageData, layout: torch.memory_format) ->
     return _accuracy(torch.cat(logits), data.held_out_labels)
 
 
-def _note_end(run: Path, spec: Specification, held_out_accuracy: float) -> None:
-    """Put what was trained, and how it ended, into run.json, where `reluscope show` and the page find it."""
-    described = {
+def _described(spec: Specification, num_steps: int, steps_per_epoch: int) -> dict[str, Any]:
+    """What run.json says about a training of the lab, from its start."""
+    return {
         "training": spec.model_dump(mode="json"),
-        "held_out_accuracy": None if math.isnan(held_out_accuracy) else held_out_accuracy,
+        "training_steps": {"num_steps": num_steps, "steps_per_epoch": steps_per_epoch},
     }
-    was_closed = rs.open_run(run).state == "closed"
-    try:
-        writer = RunWriter.resume(run)
-        try:
-            writer.update_info(described)
-        finally:
-            writer.close(complete=was_closed)
-    except (OSError, RunLockedError) as error:  # the training is done, and its run is whole without this
-        warnings.warn(
-            f"the accuracy on the images kept back was not noted in {run}: {error}.",
-            ReluscopeWarning,
-            stacklevel=3,
-        )
 
 
 # Interruption ----------------------------------------------------------------------------------------------
@@ -328,24 +313,10 @@ def _restore(run: Path, spec: Specification, model: nn.Module, optimizer: torch.
     before = parse_specification(checkpoint.specification, origin=f"the specification in {path}")
     if before != spec:
         raise CheckpointError(
-            f"{path} belongs to another training: {_differences(before, spec)}. Resume with the same "
+            f"{path} belongs to another training: {specification_differences(before, spec)}. Resume with the same "
             f"specification ({run / SPECIFICATION_FILE}), or train into another folder."
         )
     model.load_state_dict(checkpoint.model)
     optimizer.load_state_dict(checkpoint.optimizer)
     torch.set_rng_state(checkpoint.generator)
     return checkpoint.step
-
-
-def _differences(before: Specification, now: Specification) -> str:
-    """Every field in which two specifications differ: "optimizer.lr was 0.1, is 0.05"."""
-    found = []
-    old_sections, new_sections = before.model_dump(mode="json"), now.model_dump(mode="json")
-    for section, old in old_sections.items():
-        new = new_sections[section]
-        found += [
-            f"{section}.{field} was {old.get(field)}, is {new.get(field)}"
-            for field in dict.fromkeys([*old, *new])
-            if old.get(field) != new.get(field)
-        ]
-    return "; ".join(found)

@@ -109,6 +109,7 @@ class Recorder:
         except BaseException:
             self._writer.close(complete=False)
             raise
+        self._own_names = {*about, "schema_version", "columns", "created", "sites", "unobserved", "notes"}
         self._log = TrainingLog()
         self._handed_over = time.monotonic()
         self._last_step = self._last_logged = -1
@@ -172,8 +173,8 @@ class Recorder:
         """Keep scalars of the update that leads from `step` to `step` + 1; None: not given.
 
         They become durable with the next measurement, at close, and at the latest with a call a few seconds
-        later. Two calls for one step are joined. After a resume, what was logged at and beyond the first step
-        is replaced.
+        later. Two calls for one step are joined. After a resume, steps that are logged again are replaced,
+        all others stay.
 
         Args:
             step: must not go back from call to call.
@@ -192,6 +193,24 @@ class Recorder:
             if time.monotonic() - self._handed_over > _HAND_OVER_S:
                 self._pass_on()
             self._session.journal.try_again()
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Keep facts about the training in run.json: its settings at the start, a test accuracy at the end.
+
+        Args:
+            values: by name, of JSON's own types; over those of the same name from an earlier call. Names
+                that the recorder itself uses there ("model", "probe", "mode", ...) are refused.
+
+        Raises:
+            RecorderError: a name that is taken, whatever `on_error` says.
+        """
+        if not self._is_ready("note"):
+            return
+        if taken := sorted(self._own_names & set(values)):
+            raise RecorderError(f"note() under {', '.join(taken)}: the recorder keeps its own facts there.")
+        with self._forgive("a note was not kept"):
+            assert self._writer is not None
+            self._writer.update_info(values)
 
     def close(self) -> None:
         """Write what is still in memory, say what is missing, release the run. Once is enough."""
