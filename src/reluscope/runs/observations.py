@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reluscope.measures.spec import LAYER_MEASURES
+from reluscope.runs import health
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,7 +58,7 @@ def build(run: Run) -> xr.Dataset:
 
 
 def warnings(run: Run) -> list[str]:
-    """What somebody who reads the numbers should know: state, unobserved activations, NaN, coverage, gaps."""
+    """What somebody who reads the numbers should know: state, what was not observed, `health.findings`, gaps."""
     found = []
     if run.state == "interrupted":
         found.append(
@@ -71,22 +72,8 @@ def warnings(run: Run) -> list[str]:
         found.append(
             f"{len(names)} activations were seen and not observed: {_named(names)}; run.info says why."
         )
+    found += [finding.text for finding in health.findings(run)]
     layers = run.layers
-    if "nan_fraction" in layers:
-        nan = layers[layers["nan_fraction"] > 0]
-        if len(nan):
-            found.append(
-                f"NaN among the pre-activations of {_named(nan['site'])}, first at step {nan['step'].min()}."
-            )
-    if "coverage" in layers:
-        last = layers[layers["step"] == run.steps[-1]]
-        low = last[last["coverage"] < 0.5]
-        if len(low):
-            found.append(
-                f"coverage is below 0.5 at the last step for {_named(low['site'])}: most patterns there were "
-                "seen once, so the entropy is the sample's rather than the layer's, and similarities are "
-                "near 0 by construction."
-            )
     estimated = [site for site, exact in zip(layers["site"], layers["exact"], strict=True) if exact is False]
     if estimated:
         found.append(f"the counts of {_named(estimated)} are estimates.")
