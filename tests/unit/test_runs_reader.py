@@ -265,7 +265,12 @@ def test_warnings_name_what_a_reader_should_know(tmp_path):
     text = "\n".join(open_run(tmp_path / "run").warnings)
     assert "ended without closing it" in text
     assert '1 activations were seen and not observed: "gelu"' in text
-    assert 'NaN among the pre-activations of "stem.relu" and "head.relu" (2 of 2 sites), first at step 3' in text
-    assert 'coverage is below 0.5 at the last step for "stem.relu" and "head.relu" (2 of 2 sites), at 0.2: ' in text
+    assert (
+        'NaN among the pre-activations of "stem.relu" and "head.relu" (2 of 2 sites), first at step 3' in text
+    )
+    assert (
+        'coverage is below 0.5 at the last step for "stem.relu" and "head.relu" (2 of 2 sites), at 0.2: '
+        in text
+    )
     assert 'the counts of "stem.relu", "head.relu" are estimates' in text
     assert "two are missing." in text

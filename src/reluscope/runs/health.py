@@ -88,7 +88,7 @@ def name_sites(names: Sequence[str], among: Sequence[str]) -> str:
         listed = ", ".join(shown) + " and others"
     else:
         listed = ", ".join(shown[:-1]) + (" and " if len(shown) > 1 else "") + shown[-1]
-    return listed if len(among) == 1 else f"{listed} ({len(places)} of {len(among)} sites)"
+    return listed if len(places) == 1 else f"{listed} ({len(places)} of {len(among)} sites)"
 
 
 def _range(places: Sequence[int], among: Sequence[str]) -> list[str]:
