@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from reluscope.errors import SpecificationError, closest
+from reluscope.lab.paper_trainings import paper_training
 from reluscope.lab.specification import (
     SGD,
     Adam,
@@ -28,18 +29,21 @@ __all__ = [
     "PRESETS",
     "convnet20_cifar10",
     "convnet20_mnist_sample",
+    "fixup_resnet20_cifar10",
     "mlp_mnist",
     "mlp_mnist_sample",
     "preset",
+    "pyramidnet20_cifar10",
     "resnet20_cifar10",
+    "resnet20_cyclic_cifar10",
     "resnet20_mnist_sample",
+    "resnet20_onecycle_cifar10",
+    "resnet20_prelu_cifar10",
     "toynet20_cifar10",
 ]
 
-_Convolutional = Literal["resnet", "convnet", "toynet"]
 
-
-def _mnist_sample(net: _Convolutional) -> Specification:
+def _mnist_sample(net: Literal["resnet", "convnet"]) -> Specification:
     """A few minutes on two cores: 300 updates of [A]'s optimizer on the 5,000 embedded digits."""
     return Specification(
         model=ConvolutionalModel(name=net, depth=20),
@@ -61,35 +65,47 @@ def convnet20_mnist_sample() -> Specification:
     return _mnist_sample("convnet")
 
 
-def _cifar10(net: _Convolutional) -> Specification:
-    """The stepwise training of [A], whole: 200 epochs, rate 0.1 divided by ten at 50 % and 75 %, crop and flip.
-
-    Hours on a CPU; `--set training.epochs=10 --set data.num_images=10000` is a laptop's afternoon.
-    """
-    return Specification(
-        model=ConvolutionalModel(name=net, depth=20),
-        data=DataSpecification(name="cifar10", held_out="test", augmentation="crop_flip"),
-        optimizer=SGD(name="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4),
-        schedule=MilestonesSchedule(name="milestones", milestones=(0.5, 0.75)),
-        training=TrainingSpecification(epochs=200, batch_size=128),
-        probe=ProbeSpecification(num_images=4000),
-        recording=RecordingSpecification(per_epoch=1),
-    )
-
-
 def resnet20_cifar10() -> Specification:
-    """ResNet-20 on CIFAR-10 by the stepwise schedule of [A]: 200 epochs, hours on a CPU."""
-    return _cifar10("resnet")
+    """ResNet-20 on CIFAR-10 by the stepwise schedule of [A]: 200 epochs, hours on a CPU.
+
+    `--set training.epochs=10 --set data.num_images=10000` is a laptop's afternoon.
+    """
+    return paper_training("resnet")
 
 
 def convnet20_cifar10() -> Specification:
     """ConvNet-20 on CIFAR-10 by the stepwise schedule of [A]: 200 epochs, hours on a CPU."""
-    return _cifar10("convnet")
+    return paper_training("convnet")
 
 
 def toynet20_cifar10() -> Specification:
     """ToyNet-20 on CIFAR-10 by the stepwise schedule of [A]: 200 epochs, hours on a CPU."""
-    return _cifar10("toynet")
+    return paper_training("toynet")
+
+
+def resnet20_prelu_cifar10() -> Specification:
+    """ResNet-20 with PReLU on CIFAR-10 by the stepwise schedule of [A]: 200 epochs, hours on a CPU."""
+    return paper_training("resnet", activation="prelu")
+
+
+def resnet20_cyclic_cifar10() -> Specification:
+    """ResNet-20 on CIFAR-10 by the CyclicLR of [A]: 100 epochs in 5 cycles, hours on a CPU."""
+    return paper_training("resnet", method="cyclic")
+
+
+def resnet20_onecycle_cifar10() -> Specification:
+    """ResNet-20 on CIFAR-10 by the OneCycleLR of [A]: 50 epochs, hours on a CPU."""
+    return paper_training("resnet", method="onecycle")
+
+
+def pyramidnet20_cifar10() -> Specification:
+    """PyramidNet-20 on CIFAR-10 as in [A]: 300 epochs, a day on a CPU."""
+    return paper_training("pyramidnet")
+
+
+def fixup_resnet20_cifar10() -> Specification:
+    """FixUp ResNet-20, without normalisation, on CIFAR-10 as in [A]: 200 epochs, hours on a CPU."""
+    return paper_training("fixup_resnet")
 
 
 def mlp_mnist_sample() -> Specification:
@@ -122,6 +138,11 @@ PRESETS: dict[str, Callable[[], Specification]] = {
     "resnet20-cifar10": resnet20_cifar10,
     "convnet20-cifar10": convnet20_cifar10,
     "toynet20-cifar10": toynet20_cifar10,
+    "resnet20-prelu-cifar10": resnet20_prelu_cifar10,
+    "resnet20-cyclic-cifar10": resnet20_cyclic_cifar10,
+    "resnet20-onecycle-cifar10": resnet20_onecycle_cifar10,
+    "pyramidnet20-cifar10": pyramidnet20_cifar10,
+    "fixup-resnet20-cifar10": fixup_resnet20_cifar10,
     "mlp-mnist": mlp_mnist,
 }
 
