@@ -35,6 +35,7 @@ __all__ = [
     "RunNotWritableError",
     "RunSchemaError",
     "ScheduleError",
+    "SimilarityError",
     "SitesChangedError",
     "SpecificationError",
     "TrainingDivergedError",
@@ -163,6 +164,10 @@ class RunCorruptError(ReluscopeError, ValueError):
 
 class TrajectoryMismatchError(ReluscopeError, ValueError):
     """What is about to be recorded does not continue what the run holds."""
+
+
+class SimilarityError(ReluscopeError, LookupError):
+    """The run does not hold what a similarity of two steps needs."""
 
 
 class ExportError(ReluscopeError, ValueError):

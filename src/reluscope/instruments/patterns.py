@@ -6,18 +6,25 @@ Source: [A]; formulas in DEFINITIONS section 1 and `reluscope.measures`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from reluscope import measures
 from reluscope.errors import InstrumentError, LabelsError, MeasurementError
 from reluscope.observe import Probe, Site, SiteBatch
-from reluscope.patterns import HashList, PatternCounter, PatternCounts
+from reluscope.patterns import (
+    DEFAULT_SAMPLE_SEED,
+    DEFAULT_SAMPLE_SIZE,
+    HashList,
+    PatternCounter,
+    PatternCounts,
+)
 
-__all__ = ["Patterns", "PatternsResult", "compare_to_init", "compare_to_last"]
+__all__ = ["Patterns", "PatternsResult", "StepsLike", "compare_to_init", "compare_to_last"]
 
 _KEEP = ("init", "final", "all")
+_LEAST = {"permutations": 0, "hashlist": 1, "sample_size": 0, "sample_seed": 0, "disk_budget": 1}
 # Fixed, so that two measurements of the same state give the same excess information.
 _PERMUTATION_SEED = 0
 _LABEL_COLUMNS = tuple(
@@ -29,6 +36,19 @@ _NO_SAMPLES = (
     "no evaluation's sample can be told: axis 0 of the site is not a multiple of the batch, or does not list the "
     "samples in order (views, copies or time steps were stacked in front of them, or they were shuffled)"
 )
+
+
+@runtime_checkable
+class StepsLike(Protocol):
+    """A set of steps, as the schedules of a recorder are."""
+
+    def due(self, step: int) -> bool:
+        """Whether the step belongs to it."""
+        ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """Itself in plain values, for run.json."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +65,16 @@ class Patterns:
             (`information_excess`); 0 leaves that column out. Needs labels; counts (pattern, sample) pairs, so
             memory grows up to one entry per evaluation.
         hashlist: size of the hash list of [A] (Algorithm 1) to run beside the exact counts; None for none.
+        sample_size: patterns per site, at most in expectation, that a measurement leaves in the run, so that
+            any two steps can be compared afterwards with a standard error (`Run.similarity`); 0 or None for
+            none. A site with no more patterns leaves its whole table. Up to 16 bytes a pattern, 24 beyond 64
+            bits.
+        sample_schedule: at which of the measured steps, for example `rs.every(1)` for all of them. None: the
+            first 128 measurements, then 24 in every tenfold of steps. The first and a forced measurement
+            are sampled always, and the last one when the recorder is closed.
+        sample_seed: another seed is another sample; one run has one.
+        disk_budget: bytes that the tables of keep="all" may take on the disk. Where the next ones might
+            exceed it there is a warning, and from there on none are kept. None: no limit.
 
     Raises:
         InstrumentError: a value outside of what is described here.
@@ -54,6 +84,10 @@ class Patterns:
     labels: bool = True
     permutations: int = 0
     hashlist: int | None = None
+    sample_size: int | None = DEFAULT_SAMPLE_SIZE
+    sample_schedule: StepsLike | None = None
+    sample_seed: int = DEFAULT_SAMPLE_SEED
+    disk_budget: int | None = None
 
     name: str = field(default="patterns", init=False)
 
@@ -66,12 +100,24 @@ class Patterns:
                 "or an empty tuple to keep no tables."
             )
         object.__setattr__(self, "keep", keep)
-        for name, value, least in (("permutations", self.permutations, 0), ("hashlist", self.hashlist, 1)):
-            if value is None and name == "hashlist":
+        object.__setattr__(self, "sample_size", 0 if self.sample_size is None else self.sample_size)
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is None and name in ("hashlist", "disk_budget"):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
                 raise InstrumentError(f"{name}={value!r} is not a whole number of at least {least}.")
             object.__setattr__(self, name, int(value))
+        if self.sample_schedule is not None and not isinstance(self.sample_schedule, StepsLike):
+            raise InstrumentError(
+                f"sample_schedule={self.sample_schedule!r} is no schedule; allowed are rs.every(10), "
+                "rs.at(0, 100), ..., or None."
+            )
+        if self.disk_budget is not None and "all" not in keep:
+            raise InstrumentError(
+                f'disk_budget={self.disk_budget} limits the tables of keep="all", but keep={self.keep!r} keeps '
+                'none of them; add "all" to it or leave the budget out.'
+            )
         if not isinstance(self.labels, bool):
             raise InstrumentError(
                 f"labels={self.labels!r} must be True or False; labels belong to the probe."
@@ -91,13 +137,21 @@ class Patterns:
             )
 
     def as_dict(self) -> dict[str, Any]:
-        return {
+        about = {
             "name": self.name,
             "keep": list(self.keep),
             "labels": self.labels,
             "permutations": self.permutations,
             "hashlist": self.hashlist,
         }
+        # Left out where there are none, so that a run of before there were samples can be continued.
+        if self.sample_size:
+            schedule = self.sample_schedule
+            about["sample_size"], about["sample_seed"] = self.sample_size, self.sample_seed
+            about["sample_schedule"] = None if schedule is None else schedule.as_dict()
+        if self.disk_budget is not None:
+            about["disk_budget"] = self.disk_budget
+        return about
 
     def collector(self, probe: Probe) -> PatternsCollector:
         return PatternsCollector(self, probe)

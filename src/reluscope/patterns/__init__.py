@@ -3,6 +3,7 @@
 from reluscope.patterns.counter import PatternCounter, count_keys, count_patterns, pack_patterns
 from reluscope.patterns.counts import JointCounts, PatternCounts
 from reluscope.patterns.hashlist import HashList
+from reluscope.patterns.sample import DEFAULT_SAMPLE_SEED, DEFAULT_SAMPLE_SIZE, PatternSample, draw_sample
 
 __all__ = [  # noqa: RUF022 - grouped by file
     # counter.py
@@ -15,4 +16,9 @@ __all__ = [  # noqa: RUF022 - grouped by file
     "PatternCounts",
     # hashlist.py
     "HashList",
+    # sample.py
+    "DEFAULT_SAMPLE_SEED",
+    "DEFAULT_SAMPLE_SIZE",
+    "PatternSample",
+    "draw_sample",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from reluscope.patterns import PatternSample
 from reluscope.runs import RunWriter
 from reluscope.runs.tables import StoredTable
 
@@ -24,6 +25,7 @@ class Entry:
     rows: list[dict[str, Any]]
     seconds: float
     tables: Mapping[tuple[str, str], StoredTable] = field(default_factory=dict)
+    samples: Mapping[str, PatternSample] = field(default_factory=dict)
 
 
 class Journal:
@@ -63,7 +65,13 @@ class Journal:
                 del self._waiting[0]
                 continue
             try:
-                self._writer.commit(first.step, first.rows, tables=first.tables, seconds=first.seconds)
+                self._writer.commit(
+                    first.step,
+                    first.rows,
+                    tables=first.tables,
+                    samples=first.samples,
+                    seconds=first.seconds,
+                )
             except (OSError, MemoryError):
                 raise
             except Exception:

@@ -157,7 +157,7 @@ class Recorder:
             journal.try_again()
         with self._forgive("step {step} was not recorded", step=step, is_measurement=True):
             if self._is_to_be_measured(step, force):
-                session.measure(step, before_commit=self._pass_on)
+                session.measure(step, before_commit=self._pass_on, force=force)
                 return self._durable(step)
         return None
 

@@ -13,9 +13,9 @@ from reluscope.observe import ObservationMode, Probe
 from reluscope.recording.environment import describe_sites, sites_from
 from reluscope.recording.fingerprints import parameter_hash
 from reluscope.recording.journal import Entry, Journal
+from reluscope.recording.keeping import Keeper
 from reluscope.recording.trajectory import (
     Trajectory,
-    as_stored,
     check_same_parameters,
     differing_columns,
     patterns_of,
@@ -45,7 +45,8 @@ class Session:
         self._model, self._probe, self._mode, self._instruments = model, probe, mode, instruments
         self._writer = writer
         self._warn = warn
-        self._keep = {kind for one in instruments for kind in getattr(one, "keep", ())}
+        self._keeper = Keeper(instruments, writer, warn)
+        self._is_sampled = False
         self._sites = sites_from(writer.info)
         self._recorded = frozenset(writer.recorded_steps())
         self._trajectory = Trajectory()
@@ -74,11 +75,12 @@ class Session:
         last = self.last_recorded
         return last is None or step > last or step in self._recorded
 
-    def measure(self, step: int, before_commit: Callable[[], None]) -> None:
+    def measure(self, step: int, before_commit: Callable[[], None], *, force: bool = False) -> None:
         """Measure this step; durable on return.
 
         Args:
             before_commit: called when the measurement is taken and about to be written.
+            force: whether it was asked for beyond the schedule, so that it is sampled in any case.
 
         Raises:
             TrajectoryMismatchError: the run has this step with other parameters.
@@ -95,6 +97,7 @@ class Session:
         hashed = parameter_hash(self._model)
         if step in self._recorded:
             self._compare(step, rows, hashed)
+            self._is_sampled = step in self._writer.sampled_steps()
             self._advance(step, snapshot, is_first=before is None)
             self._tell_nan(step, snapshot)
             return
@@ -105,25 +108,31 @@ class Session:
             )
         if self._sites is None:
             self._meet_sites(snapshot)
+        patterns = patterns_of(snapshot)
+        known = self._known_steps()
+        tables = self._keeper.tables(step, patterns, is_first=before is None)
+        samples = self._keeper.samples(step, patterns, known, force=force)
         entry = Entry(
             step=step,
             rows=[{**row, "parameter_hash": hashed} for row in rows],
             seconds=time.perf_counter() - started,
-            tables=self._tables_to_keep(snapshot, is_first=before is None),
+            tables=tables,
+            samples=samples,
         )
         # First of all it is held: whatever fails from here on, it is a measurement that the next one follows.
         self.journal.add(entry)
         self._advance(step, snapshot, is_first=before is None)
+        self._is_sampled = bool(samples)
         before_commit()
+        self._keeper.note()
         self.journal.write()
         self._tell_nan(step, snapshot)
 
     def keep_final(self) -> None:
-        """Write the tables of the last measurement, if they are to be kept and it is the run's last."""
+        """Write what is to be kept of the last measurement, if it is the run's last."""
         step = self._trajectory.step
-        if "final" in self._keep and step is not None and step == self._writer.last_step:
-            tables = {("final", site): as_stored(counts) for site, counts in self._trajectory.last.items()}
-            self._writer.keep_tables(step, tables)
+        if step is not None and step == self._writer.last_step:
+            self._keeper.keep_final(step, self._trajectory.last, is_sampled=self._is_sampled)
 
     def report_gaps(self, missed: Mapping[int, str]) -> None:
         """Say, in a warning and in run.json, which due steps the run does not have."""
@@ -139,8 +148,10 @@ class Session:
         self._writer.update_info({"notes": [*self._writer.info.get("notes", []), text]})
 
     def _step_before(self, step: int) -> int | None:
-        known = [*self._writer.recorded_steps(), *self.journal.waiting]
-        return next((one for one in reversed(known) if one < step), None)
+        return next((one for one in reversed(self._known_steps()) if one < step), None)
+
+    def _known_steps(self) -> list[int]:
+        return [*self._writer.recorded_steps(), *self.journal.waiting]
 
     def _meet_sites(self, snapshot: Snapshot) -> None:
         """The first measurement of the run shows its sites; every later one is held to them."""
@@ -157,14 +168,6 @@ class Session:
             self._has_told_nan = True
             for text in snapshot.warnings:
                 self._warn(f"at step {step}: {text}")
-
-    def _tables_to_keep(self, snapshot: Snapshot, *, is_first: bool) -> dict[tuple[str, str], Any]:
-        kinds = [kind for kind in ("init", "all") if kind in self._keep and (kind == "all" or is_first)]
-        return {
-            (kind, site): as_stored(counts)
-            for kind in kinds
-            for site, counts in patterns_of(snapshot).items()
-        }
 
     def _compare(self, step: int, rows: list[dict[str, Any]], hashed: str) -> None:
         """Hold a step that the run has already against what it has."""

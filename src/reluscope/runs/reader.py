@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,13 @@ import pandas as pd
 import pyarrow as pa
 
 from reluscope.errors import RunCorruptError, RunNotFoundError, RunSchemaError, UnknownSiteError, closest
+from reluscope.measures.similarity import SimilarityKind
 from reluscope.measures.spec import LAYER_MEASURES
 from reluscope.runs import observations
+from reluscope.runs import similarity as comparing
 from reluscope.runs.lock import run_state
 from reluscope.runs.parts import check_columns, part_paths, read_part
+from reluscope.runs.samples import StoredSamples, read_samples
 from reluscope.runs.schema import (
     LAYERS_KEYS,
     SCALARS_COLUMNS,
@@ -188,7 +191,7 @@ class Run:
             )
         found = self._committed_table(kind, site, step)
         if found is None:
-            kept = sorted({other for other, at, _ in self._tables() if at in set(self.steps)})
+            kept = sorted({other for other, at, _ in self.kept_tables() if at in set(self.steps)})
             wanted = kind if step is None else f"{kind} at step {step}"
             raise RunNotFoundError(
                 f'the run "{self.name}" keeps no tables of the kind "{wanted}" for its last state; it keeps '
@@ -196,12 +199,69 @@ class Run:
             )
         return found
 
+    def similarity(
+        self,
+        site: str,
+        kind: SimilarityKind = "weighted_jaccard",
+        steps: Sequence[comparing.StepLike] | None = None,
+    ) -> xr.DataArray:
+        """Similarity of every two steps at one site.
+
+        Exact where the run keeps tables, or whole tables as samples, and for pairs that were compared while
+        recording; estimated from samples elsewhere (docs/similarity.md).
+
+        Args:
+            site: the name of the site.
+            kind: "weighted_jaccard" or "jaccard".
+            steps: recorded steps, "init", "final"; None for all that have a table or a sample.
+
+        Returns:
+            (step, step_other), symmetric, with coordinates `standard_error` (0 where exact) and `exact`. The
+            errors of all pairs of a site come from one hash: they do not average out over steps.
+
+        Raises:
+            SimilarityError: nothing is kept of the site, or not of one of the steps; says what to do.
+            UnknownSiteError: the run has no such site.
+        """
+        return comparing.similarity(self, site, kind, steps)
+
+    def similarity_to(
+        self, step: comparing.StepLike, kind: SimilarityKind = "weighted_jaccard"
+    ) -> pd.DataFrame:
+        """Similarity of the recorded steps to one of them, at every site, as `similarity` has it.
+
+        Args:
+            step: a recorded step, "init" (the first one) or "final" (the last one).
+            kind: "weighted_jaccard" or "jaccard".
+
+        Returns:
+            One row per (step, site), for every step with a table or a sample, and those that were compared
+            with this one while recording: step, site, site_index, value, standard_error, exact.
+
+        Raises:
+            SimilarityError: neither a table nor a sample of that step is kept; says which steps have one.
+        """
+        return comparing.similarity_to(self, step, kind)
+
+    @cached_property
+    def stored_samples(self) -> StoredSamples:
+        """The samples of patterns of every step and site, read once: up to 0.75 MB a measurement."""
+        for attempt in range(_TRIES):
+            try:
+                return read_samples(
+                    self.path / "samples", self.steps, skip_damaged=self._skip_damaged, notes=self._notes
+                )
+            except FileNotFoundError:
+                if attempt == _TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
     @property
     def warnings(self) -> list[str]:
         """What somebody who reads the numbers should know, in words; the same whatever was read before."""
         if not self._skip_damaged:
             return [*self._notes, *observations.warnings(self)]
-        _ = self.scalars  # read when first asked for, and its damage is known only then
+        _ = self.scalars, self.stored_samples  # read when asked for, and their damage is known only then
         damaged = damaged_tables(self.path / "tables")
         return [*self._notes, *damaged, *observations.warnings(self)]
 
@@ -227,7 +287,8 @@ class Run:
             )
         return self._timings.to_pandas().drop_duplicates("step", keep="last")
 
-    def _tables(self) -> list[tuple[str, int, Path]]:
+    def kept_tables(self) -> list[tuple[str, int, Path]]:
+        """Every file of exact tables: kind, step, path."""
         return read_tables_info(self.path / "tables")
 
     def _committed_table(self, kind: str, site: str, step: int | None) -> StoredTable | None:

@@ -1,6 +1,6 @@
 """What stands in a run folder: the schema version, run.json, and the columns of every table.
 
-Columns are int64, float64, bool or text. In a float column NaN says "measured, and not defined here", null
+Columns are int64, float64, bool, text or lists of integers. In a float column NaN says "measured, and not defined here", null
 says "not measured"; an integer column has only null. Every part of a table has the same columns, fixed when
 the run is made, so that `layers/*.parquet` is one table to any reader at any time.
 """
@@ -23,6 +23,7 @@ __all__ = [
     "INFO_NAME",
     "LAYERS_KEYS",
     "RUN_SCHEMA_VERSION",
+    "SAMPLES_COLUMNS",
     "SCALARS_COLUMNS",
     "TIMINGS_COLUMNS",
     "arrow_schema",
@@ -55,6 +56,17 @@ SCALARS_COLUMNS = {
     "lr": "float64",
     "batch_indices": "list<int64>",
 }
+# Samples of patterns, for similarities. A table that older readers do not know and need not: still version 1.
+SAMPLES_COLUMNS = {
+    "step": "int64",
+    "site": "string",
+    "key_0": "list<uint64>",
+    "key_1": "list<uint64>",
+    "count": "list<int64>",
+    "tau": "float64",
+    "num_evaluations": "int64",
+    "num_patterns": "int64",
+}
 
 _TYPES: dict[str, pa.DataType] = {
     "int64": pa.int64(),
@@ -62,6 +74,7 @@ _TYPES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "string": pa.string(),
     "list<int64>": pa.list_(pa.field("element", pa.int64())),
+    "list<uint64>": pa.list_(pa.field("element", pa.uint64())),
 }
 _VERSION_KEY = b"reluscope_run_schema"
 

@@ -26,6 +26,7 @@ from reluscope.runs.schema import RUN_SCHEMA_VERSION, check_version
 __all__ = [
     "KINDS",
     "StoredTable",
+    "all_tables_nbytes",
     "damaged_tables",
     "drop_tables",
     "read_table",
@@ -148,6 +149,11 @@ def read_tables_info(folder: Path) -> list[tuple[str, int, Path]]:
         except _DAMAGE:
             continue
     return found
+
+
+def all_tables_nbytes(folder: Path) -> dict[int, int]:
+    """Bytes on the disk of the tables of kind "all", by step."""
+    return {int(match[2]): path.stat().st_size for path, match in _files(folder) if match[2] is not None}
 
 
 def damaged_tables(folder: Path) -> list[str]:

@@ -26,6 +26,7 @@ from reluscope.errors import (
 from reluscope.runs.durable import TEMPORARY_SUFFIX, make_folder, remove_file, remove_temporaries
 from reluscope.runs.lock import LOCK_NAME, RunLock, must_be_writable, run_state
 from reluscope.runs.parts import PartTable, part_paths, read_part
+from reluscope.runs.samples import SamplesTable
 from reluscope.runs.scalars import ScalarsTable
 from reluscope.runs.schema import (
     INFO_NAME,
@@ -38,15 +39,25 @@ from reluscope.runs.schema import (
     rows_to_table,
     write_info,
 )
-from reluscope.runs.tables import StoredTable, drop_tables, read_table, table_path, write_tables
+from reluscope.runs.tables import (
+    StoredTable,
+    all_tables_nbytes,
+    drop_tables,
+    read_table,
+    table_path,
+    write_tables,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from reluscope.measures.similarity import PatternSample
 
 __all__ = ["IF_EXISTS", "RunWriter", "is_free"]
 
 IF_EXISTS = ("error", "resume", "new")
 _FOLDERS = ("layers", "scalars", "timings", "tables")
+_OPTIONAL_FOLDERS = ("samples",)  # made when something comes
 
 
 class RunWriter:
@@ -68,6 +79,7 @@ class RunWriter:
         try:
             self._timings = PartTable(path / "timings", arrow_schema(TIMINGS_COLUMNS))
             self._scalars = ScalarsTable(path / "scalars")
+            self._samples = SamplesTable(path / "samples")
         except RunCorruptError as error:
             raise RunCorruptError(
                 f"{error} No measurement needs that file: to go on with the run without it, move it elsewhere."
@@ -139,6 +151,7 @@ class RunWriter:
                 )
             writer = cls(folder, lock, info, resumed=True)
             writer._timings.keep_only(writer._steps)
+            writer._samples.keep_only(writer._steps)
             drop_tables(folder / "tables", writer._steps)
         except BaseException:
             lock.release(closed=False)
@@ -196,6 +209,10 @@ class RunWriter:
         """The steps of all committed measurements, in order."""
         return list(self._steps)
 
+    def sampled_steps(self) -> list[int]:
+        """The steps whose samples the run keeps, in order."""
+        return self._samples.steps()
+
     @property
     def last_step(self) -> int | None:
         """The step of the last committed measurement; None before the first one."""
@@ -212,12 +229,17 @@ class RunWriter:
         except FileNotFoundError:
             return None
 
+    def tables_nbytes(self) -> dict[int, int]:
+        """Bytes on the disk of the tables of kind "all", by step."""
+        return all_tables_nbytes(self.path / "tables")
+
     def commit(
         self,
         step: int,
         layers: Sequence[Mapping[str, Any]],
         *,
         tables: Mapping[tuple[str, str], StoredTable] | None = None,
+        samples: Mapping[str, PatternSample] | None = None,
         seconds: float | None = None,
     ) -> None:
         """Write a measurement. Durable on return; after an error nothing of it counts; try it again.
@@ -227,6 +249,7 @@ class RunWriter:
             layers: one row per site: "site", "site_index" and any of the run's columns. A column that is left
                 out or None is null; NaN in an integer column is null too.
             tables: by (kind, site), tables to keep; durable before the rows are.
+            samples: by site, samples of patterns; durable before the rows are.
             seconds: how long the measurement took.
 
         Raises:
@@ -248,6 +271,7 @@ class RunWriter:
         timing = {"step": step, "seconds": seconds, "time": _now()}
         timings = rows_to_table([timing], arrow_schema(TIMINGS_COLUMNS), table="timings")
         self._timings.replace_from(step, timings)
+        self._samples.write(step, samples or {})
         # Not `append`: a commit that is interrupted after this line and tried again must not double rows.
         self._layers.replace_from(step, rows)
         self._steps.append(step)
@@ -258,6 +282,11 @@ class RunWriter:
         for kind in dict.fromkeys(kind for kind, _ in tables):
             of_kind = {site: table for (other, site), table in tables.items() if other == kind}
             write_tables(self.path / "tables", kind, step, of_kind)
+
+    def keep_final_samples(self, step: int, samples: Mapping[str, PatternSample]) -> None:
+        """Write the samples of the run's last measurement, durably; they count until the run goes on."""
+        self._check_open()
+        self._samples.write_final(step, samples)
 
     def add_scalars(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take in rows of training scalars ("step" and any of loss, accuracy, lr, batch_indices).
@@ -335,7 +364,9 @@ def is_free(folder: Path) -> bool:
         return _is_empty_run(folder)
     names = {entry.name for entry in folder.iterdir()}
     foreign = {
-        name for name in names if name not in (LOCK_NAME, *_FOLDERS) and not name.endswith(TEMPORARY_SUFFIX)
+        name
+        for name in names
+        if name not in (LOCK_NAME, *_FOLDERS, *_OPTIONAL_FOLDERS) and not name.endswith(TEMPORARY_SUFFIX)
     }
     # Rows without a run.json: somebody lost that file, and with it nothing else may be lost.
     return not foreign and not any(read_part(path).num_rows for path in part_paths(folder / "layers"))
@@ -355,6 +386,8 @@ def _clear(folder: Path) -> None:
     """Remove an empty run, run.json first: without it the rest is the rest of a creation that was cut off."""
     remove_file(folder / INFO_NAME)
     for path in (*part_paths(folder / "layers"), *part_paths(folder / "timings")):
+        remove_file(path)
+    for path in sorted((folder / "samples").glob("*.parquet")):
         remove_file(path)
     drop_tables(folder / "tables", ())
 
