@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from reluscope.errors import SpecificationError
+from reluscope.lab.layers import subsample_and_pad
 from reluscope.lab.models import MLP, ConvNet, ResNet, ToyNet, build
 from reluscope.lab.specification import ActivationName, ConvolutionalModel, MLPModel
 
@@ -91,13 +92,14 @@ def test_weights_are_kaiming_normal_by_fan_out(activation):
 
 
 def test_the_strided_shortcut_subsamples_and_pads_both_ends():
-    block = ResNet(8).stage2[0]
     x = torch.randn(2, 16, 8, 8)
-    skipped = block._skip(x)
+    skipped = subsample_and_pad(x, 2, 16)
     assert skipped.shape == (2, 32, 4, 4)
     assert torch.equal(skipped[:, 8:24], x[:, :, ::2, ::2])
     assert not skipped[:, :8].any()
     assert not skipped[:, 24:].any()
+    block = ResNet(8).stage2[0]
+    assert (block.stride, block.extra_channels) == (2, 16)
 
 
 def test_convnet_is_resnet_without_the_shortcuts():
