@@ -258,12 +258,18 @@ class RecordingSpecification(Section):
 
 
 class PatternsSpecification(Section):
-    """Arguments of `rs.Patterns`."""
+    """Arguments of `rs.Patterns`, with `sample_every` for its `sample_schedule`: which of the measured steps
+    are sampled, 1 for all; None: as `rs.Patterns` does by default.
+    """
 
     keep: tuple[Literal["init", "final", "all"], ...] = ("init",)
     labels: bool = True
     permutations: int = Field(default=0, ge=0)
     hashlist: int | None = Field(default=None, ge=1)
+    sample_size: int = Field(default=4096, ge=0)
+    sample_every: int | None = Field(default=None, ge=1)
+    sample_seed: int = Field(default=0, ge=0)
+    disk_budget: int | None = Field(default=None, ge=1)
 
 
 class InstrumentsSpecification(Section):

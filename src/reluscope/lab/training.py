@@ -38,7 +38,7 @@ from reluscope.lab.devices import exact_convolutions, resolve_device
 from reluscope.lab.models import build
 from reluscope.lab.optimization import make_optimizer, set_rates
 from reluscope.lab.order import AUGMENTATION_STREAM, BatchOrder, generator_for
-from reluscope.lab.specification import RecordingSpecification, Specification
+from reluscope.lab.specification import PatternsSpecification, RecordingSpecification, Specification
 from reluscope.lab.specification_text import (
     parse_specification,
     read_specification,
@@ -47,7 +47,7 @@ from reluscope.lab.specification_text import (
 )
 from reluscope.recording import Schedule
 
-__all__ = ["SPECIFICATION_FILE", "TrainingProgress", "TrainingResult", "stored_specification", "train"]
+__all__ = ["SPECIFICATION_FILE", "TrainingProgress", "TrainingResult", "make_probe", "stored_specification", "train"]
 
 SPECIFICATION_FILE = "specification.yaml"  # below the run's folder
 
@@ -132,7 +132,7 @@ def train(
     layout = torch.channels_last if spec.training.channels_last else torch.contiguous_format
     order = BatchOrder(len(data.images), spec.training.batch_size, spec.training.seed)
     num_steps = spec.training.num_steps(len(data.images))
-    probe = _probe(spec, data, layout)
+    probe = make_probe(spec, data, layout)
     loss = accuracy = math.nan
 
     with torch.random.fork_rng(devices=[]), exact_convolutions(device):
@@ -147,7 +147,7 @@ def train(
             probe,
             run=run,
             schedule=_schedule(spec.recording, num_steps, order.steps_per_epoch),
-            instruments=[rs.Patterns(**spec.instruments.patterns.model_dump())],
+            instruments=[_patterns(spec.instruments.patterns)],
             sites=spec.recording.sites,
             batch_norm=spec.recording.batch_norm,
             if_exists="resume" if resume else "error",
@@ -226,7 +226,7 @@ def stored_specification(run: str | Path) -> Specification:
 # The parts of the loop -------------------------------------------------------------------------------------
 
 
-def _probe(spec: Specification, data: ImageData, layout: torch.memory_format) -> rs.Probe:
+def make_probe(spec: Specification, data: ImageData, layout: torch.memory_format) -> rs.Probe:
     """The first training images, as they are, in batches of the training's size unless said otherwise."""
     num_images = spec.probe.num_images
     if num_images > len(data.images):
@@ -253,6 +253,13 @@ def _schedule(spec: RecordingSpecification, num_steps: int, steps_per_epoch: int
     if spec.per_epoch is not None:
         schedule |= rs.epochs(1 / spec.per_epoch, steps_per_epoch)
     return schedule
+
+
+def _patterns(spec: PatternsSpecification) -> rs.Patterns:
+    """The instrument that the section describes."""
+    arguments = spec.model_dump(exclude={"sample_every"})
+    samples = None if spec.sample_every is None else rs.every(spec.sample_every)
+    return rs.Patterns(**arguments, sample_schedule=samples)
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float:
