@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from reluscope.cli import demo, report, show, sites, train
+from reluscope.cli import claims, demo, report, show, sites, train
 from reluscope.cli.console import print_line
 from reluscope.errors import (
     ExportError,
@@ -64,6 +64,7 @@ app.command("train", short_help="Train a network and record its activation patte
 app.command("show", short_help="Show what is in a run.")(show.show)
 app.command("sites", short_help="List the activation calls of a model.")(sites.sites)
 app.command("report", short_help="Write a page about one run or several.")(report.report)
+app.command("claims", short_help="Judge the paper's claims on the runs of a folder.")(claims.claims)
 
 
 @app.command()

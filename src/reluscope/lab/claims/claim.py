@@ -1,0 +1,141 @@
+"""A claim as data: what the paper says, its parts, and how their verdicts make the claim's.
+
+The rule: a claim is contradicted when any part that counts is. It is supported when no part is contradicted and
+all its main parts are supported; other parts may stay open. Otherwise the main parts that stay open give their
+verdict, "not measured" before "scale too small". Parts that are reported apart never count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reluscope.lab.claims.evidence import Evidence, Need
+from reluscope.lab.claims.study import Study
+from reluscope.lab.claims.verdict import Check, Undecidable, Verdict, combined
+
+__all__ = ["PAPER_IMAGES", "Claim", "ClaimResult", "Part", "PartResult", "decide_claim"]
+
+PAPER_IMAGES = 49_500
+"""Probe of the paper: all 50,000 training images, less the 1 % it holds out in figures 1 and 4."""
+
+Role = Literal["main", "further", "apart"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One statement within a claim.
+
+    Attributes:
+        name: short, unique within the claim.
+        asks: the predicate in words, with its thresholds; "print" marks those of the paper, others are ours.
+        decide: takes what it needs from the evidence and returns the checks that all have to hold.
+        role: "main" decides the claim, "further" can only contradict it, "apart" is shown and does neither.
+        min_images: probe images below which the part stays undecided; numbers are shown all the same.
+        min_seeds: likewise, seeds.
+    """
+
+    name: str
+    asks: str
+    decide: Callable[[Evidence], Iterable[Check]]
+    role: Role = "main"
+    min_images: int = 0
+    min_seeds: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One claim of [A].
+
+    Attributes:
+        id: "A1" to "A21".
+        says: what the paper says, in our words.
+        parts: the predicates.
+        needs: the trainings that its main parts read.
+        changed: what was changed in a predicate after real runs had been looked at, and why; None: nothing was.
+    """
+
+    id: str
+    says: str
+    parts: tuple[Part, ...]
+    needs: tuple[Need, ...]
+    changed: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartResult:
+    """A part with its verdict and the numbers, runs, seeds and sites it was decided on."""
+
+    part: Part
+    verdict: Verdict
+    reason: str
+    checks: tuple[Check, ...] = ()
+    runs: tuple[str, ...] = ()
+    num_seeds: int = 0
+    num_images: tuple[int, ...] = ()
+    sites: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimResult:
+    """A claim with its verdict, the verdicts of its parts, and the trainings that are missing."""
+
+    claim: Claim
+    verdict: Verdict
+    parts: tuple[PartResult, ...]
+    missing: tuple[Need, ...]
+
+
+def decide_claim(claim: Claim, studies: Sequence[Study]) -> ClaimResult:
+    """Decide a claim, part by part."""
+    parts = tuple(_decide_part(part, studies) for part in claim.parts)
+    missing = tuple(need for need in claim.needs if not any(need.covers(study) for study in studies))
+    return ClaimResult(claim=claim, verdict=_verdict(parts), parts=parts, missing=missing)
+
+
+def _verdict(parts: Sequence[PartResult]) -> Verdict:
+    counted = [part.verdict for part in parts if part.part.role != "apart"]
+    main = [part.verdict for part in parts if part.part.role == "main"]
+    if Verdict.CONTRADICTED in counted:
+        return Verdict.CONTRADICTED
+    for open_verdict in (Verdict.NOT_MEASURED, Verdict.TOO_SMALL):
+        if open_verdict in main:
+            return open_verdict
+    return Verdict.SUPPORTED
+
+
+def _decide_part(part: Part, studies: Sequence[Study]) -> PartResult:
+    evidence = Evidence(studies)
+    checks: tuple[Check, ...] = ()
+    try:
+        checks = tuple(part.decide(evidence))
+        verdict, reason = _with_limits(part, evidence, checks)
+    except Undecidable as undecidable:
+        verdict, reason = undecidable.verdict, undecidable.reason
+    return PartResult(
+        part=part,
+        verdict=verdict,
+        reason=reason,
+        checks=checks,
+        runs=tuple(evidence.runs),
+        num_seeds=min(evidence.seeds, default=0),
+        num_images=tuple(sorted(evidence.num_images)),
+        sites=tuple(sorted(evidence.sites)),
+    )
+
+
+def _with_limits(part: Part, evidence: Evidence, checks: Sequence[Check]) -> tuple[Verdict, str]:
+    """The verdict of the checks, unless images, seeds, coverage or length do not allow one."""
+    num_images, num_seeds = min(evidence.num_images, default=0), min(evidence.seeds, default=0)
+    if num_images < part.min_images:
+        evidence.limit(f"needs a probe of {part.min_images:,} images, has {num_images:,}")
+    if num_seeds < part.min_seeds:
+        evidence.limit(f"needs {part.min_seeds} seeds, has {num_seeds}")
+    if evidence.too_small:
+        return Verdict.TOO_SMALL, "; ".join(evidence.too_small)
+    verdict = combined(checks)
+    unclear = [check.name for check in checks if check.counts and check.holds is None]
+    if verdict is Verdict.TOO_SMALL:
+        return verdict, f"within two standard errors, or not defined: {'; '.join(unclear)}"
+    return verdict, ""

@@ -1,0 +1,166 @@
+"""From stored runs to studies: which folders hold runs, what of a run a claim can use, and which runs are left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reluscope.errors import ReluscopeError, RunNotFoundError
+from reluscope.lab.claims.study import NET_NAMES, Similarity, Study
+from reluscope.runs import Run, open_run
+from reluscope.runs.schema import INFO_NAME
+
+__all__ = ["chosen_studies", "find_runs", "read_study"]
+
+_SCALES = ("smoke", "laptop", "paper")  # in this order
+_METHODS = {"milestones": "stepwise"}  # schedules whose name in a specification differs from that in [A]
+
+_MEASURES = (
+    "coverage",
+    "total",
+    "total_fraction",
+    "max_frequency",
+    "relative_entropy",
+    "relative_change",
+    "churn_rate",
+    "appeared",
+    "vanished",
+)
+
+
+def find_runs(folder: str | os.PathLike[str]) -> tuple[list[Run], dict[str, str]]:
+    """Every run below a folder, by path, and by path why a run could not be opened.
+
+    Raises:
+        RunNotFoundError: there is no such folder.
+    """
+    top = Path(folder).expanduser()
+    if not top.is_dir():
+        found = "a file" if top.exists() else "nothing"
+        raise RunNotFoundError(
+            f'claims were to be judged on the runs below "{top}", where {found} is. Give the folder that '
+            "`reluscope reproduce ... --out DIR` wrote to."
+        )
+    runs, left_out = [], {}
+    for info in sorted(top.rglob(INFO_NAME)):
+        try:
+            runs.append(open_run(info.parent))
+        except ReluscopeError as error:  # one damaged run must not hide the verdicts of the others
+            left_out[str(info.parent.relative_to(top))] = str(error)
+    return runs, left_out
+
+
+def read_study(run: Run, *, name: str | None = None) -> Study | None:
+    """The study of a run; None for a run of anything but a network of [A] trained by the lab.
+
+    Args:
+        run: as opened.
+        name: what to call it; None: its own name, behind that of its figure.
+    """
+    training = run.info.get("training")
+    if not isinstance(training, Mapping) or not run.steps:
+        return None
+    model = training.get("model", {})
+    length = run.info.get("training_steps")
+    if model.get("name") not in NET_NAMES or not isinstance(length, Mapping):
+        return None
+    steps = np.array(run.steps, dtype=np.int64)
+    method = str(training.get("schedule", {}).get("name", "constant"))
+    return Study(
+        name=name or "/".join(filter(None, (training.get("experiment"), run.name))),
+        net=model["name"],
+        blocks=max(1, (int(model.get("depth") or 20) - 2) // 6),
+        activation=model.get("activation") or "relu",
+        method=_METHODS.get(method, method),
+        seed=int(training.get("training", {}).get("seed") or 0),
+        experiment=training.get("experiment"),
+        scale=training.get("scale"),
+        data=str(training.get("data", {}).get("name", "unknown data")),
+        num_images=int(run.info.get("probe", {}).get("num_samples", 0)),
+        num_steps=int(length["num_steps"]),
+        steps_per_epoch=int(length["steps_per_epoch"]),
+        steps=steps,
+        measures=_measures(run, steps),
+        learning_rate=_learning_rate(run),
+        similarity=_similarity_of(run, steps),
+    )
+
+
+def _measures(run: Run, steps: np.ndarray) -> dict[str, np.ndarray]:
+    layers = run.layers
+    rows, sites = np.searchsorted(steps, layers["step"]), np.asarray(layers["site_index"])
+    found = {}
+    for name in _MEASURES:
+        if name in layers:
+            values = np.full((len(steps), int(sites.max()) + 1), np.nan)
+            values[rows, sites] = layers[name].to_numpy(dtype=np.float64, na_value=np.nan)
+            found[name] = values
+    return found
+
+
+def _learning_rate(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    scalars = run.scalars
+    if "lr" not in scalars:
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    logged = scalars[["step", "lr"]].dropna()
+    return np.asarray(logged["step"], dtype=np.int64), np.asarray(logged["lr"], dtype=np.float64)
+
+
+def _similarity_of(run: Run, steps: np.ndarray) -> Any:
+    """`Run.similarity_to` as arrays, read once per step; all NaN when the run holds nothing to compare with."""
+    num_sites = len(run.sites)
+    known: dict[int, Similarity] = {}
+
+    def similarity(to: int) -> Similarity:
+        if to not in known:
+            values, errors = np.full((len(steps), num_sites), np.nan), np.zeros((len(steps), num_sites))
+            try:
+                found = run.similarity_to(to)
+            except ReluscopeError:  # neither samples nor tables: told where the value is asked for
+                found = None
+            if found is not None:
+                rows = np.searchsorted(steps, found["step"])
+                values[rows, found["site_index"]] = found["value"]
+                errors[rows, found["site_index"]] = found["standard_error"]
+            known[to] = Similarity(values, np.nan_to_num(errors))
+        return known[to]
+
+    return similarity
+
+
+def chosen_studies(studies: Iterable[Study]) -> tuple[list[Study], dict[str, str]]:
+    """One study for each training of a figure: of the largest scale, then of the most images and steps.
+
+    Figures are never mixed from runs of two scales: of each figure only the runs of the largest scale that is
+    there are used. Returns what is used, and by name why a study is left out.
+    """
+    studies = list(studies)
+    largest: dict[str | None, int] = {}
+    for study in studies:
+        largest[study.experiment] = max(largest.get(study.experiment, -2), _rank(study))
+    chosen: dict[tuple[Any, ...], Study] = {}
+    left_out: dict[str, str] = {}
+    for study in sorted(studies, key=_size, reverse=True):
+        key = (study.experiment, study.net, study.blocks, study.activation, study.method, study.seed)
+        if study.experiment is None:
+            left_out[study.name] = "belongs to no figure"
+        elif _rank(study) < largest[study.experiment]:
+            scale = _SCALES[largest[study.experiment]]
+            left_out[study.name] = f"{study.experiment} is judged on its {scale} runs"
+        elif key in chosen:
+            left_out[study.name] = f"the same training as {chosen[key].name}, which is as large or larger"
+        else:
+            chosen[key] = study
+    return list(chosen.values()), left_out
+
+
+def _rank(study: Study) -> int:
+    return _SCALES.index(study.scale) if study.scale in _SCALES else -1
+
+
+def _size(study: Study) -> tuple[int, ...]:
+    return (study.num_images, study.num_steps, int(study.steps[-1]), len(study.steps))
