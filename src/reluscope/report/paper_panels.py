@@ -1,0 +1,231 @@
+"""Heat maps as in [A]: site against step, the input at the bottom, stages marked, one colour scale a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgba
+
+from reluscope.measures.spec import Measure
+from reluscope.report.paper_runs import Field, PaperRun, stage_ends
+from reluscope.report.scales import Scale, fit_scale
+from reluscope.runs.strikes import strikes_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "INK",
+    "SMALL",
+    "Colours",
+    "color_bar",
+    "fit_colours",
+    "heat_map",
+    "letter",
+    "mark_strikes",
+    "say",
+    "site_axis",
+]
+
+SMALL, INK = 7.0, "#33373d"
+_RULE, _NOTHING, _WASH = "#9aa0a8", "#d5d7db", "#f6f7f9"
+# Similarities near the reference step are 1 by definition and would leave the rest of the scale one colour.
+_REFERENCE_SHARE = 0.02
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Colours:
+    """The scale of a row, and whether values above its end are drawn in the colour of its end."""
+
+    scale: Scale
+    is_clipped: bool = False
+
+    @property
+    def map(self) -> Colormap:
+        """Its colours; grey where nothing is defined."""
+        colors = LinearSegmentedColormap.from_list("reluscope", list(self.scale.colors))
+        return colors.with_extremes(bad=_NOTHING)
+
+
+def fit_colours(measure: Measure, fields: Sequence[Field], *, reference: int | None = None) -> Colours | None:
+    """One scale for all panels of a row.
+
+    Args:
+        measure: what is drawn.
+        fields: of all panels that have something to draw.
+        reference: the step that similarities refer to; near it they do not stretch the scale.
+    """
+    values = [field.values for field in fields]
+    highest = max((float(np.nanmax(value)) for value in values), default=0.0)
+    if reference is not None and fields:
+        away = [
+            field.values[np.abs(field.steps - reference) > _REFERENCE_SHARE * int(field.steps[-1])]
+            for field in fields
+        ]
+        found = np.concatenate([part[np.isfinite(part)] for part in away])
+        if found.size and float(found.max()) < 0.9 * highest:
+            values = [np.minimum(value, float(found.max())) for value in values]
+    scale = fit_scale(measure, values)
+    if scale is None:
+        return None
+    return Colours(scale=scale, is_clipped=bool(scale.position(highest) > scale.high + 1e-9))
+
+
+def heat_map(
+    ax: Axes, paper_run: PaperRun, field: Field, colours: Colours, *, per_epoch: bool, hatch: bool
+) -> QuadMesh:
+    """One panel.
+
+    Args:
+        ax: where.
+        paper_run: whose stages are marked.
+        field: what is drawn.
+        colours: of the row.
+        per_epoch: the horizontal axis in epochs instead of steps, where the run knows their length.
+        hatch: hatch where the coverage is below 0.5.
+    """
+    edges = _edges(field.steps) / (paper_run.steps_per_epoch or 1 if per_epoch else 1)
+    rows = np.arange(field.values.shape[1] + 1) - 0.5
+    mesh = ax.pcolormesh(
+        edges,
+        rows,
+        np.ma.masked_invalid(colours.scale.position(field.values).T),
+        cmap=colours.map,
+        vmin=colours.scale.low,
+        vmax=colours.scale.high,
+        rasterized=True,  # thousands of cells: as vectors they would be slow to show, with seams between them
+        antialiased=False,
+    )
+    if hatch:
+        _hatch(ax, edges, field.low_coverage)
+    is_light = colours.scale.kind == "symlog"  # white in the middle of the scale
+    for end in stage_ends(paper_run):
+        ax.axhline(end + 0.5, color=_RULE if is_light else "white", lw=0.7 if is_light else 1.0)
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylim(rows[0], rows[-1])
+    _quiet(ax)
+    return mesh
+
+
+def site_axis(ax: Axes, paper_run: PaperRun | None, *, named: bool) -> None:
+    """The first site of each stage and the last one, as numbers; without numbers where a neighbour has them."""
+    if paper_run is None:
+        return
+    last = len(paper_run.view.sites) - 1
+    ticks = sorted({0, *(end + 1 for end in stage_ends(paper_run)), last})
+    if not stage_ends(paper_run):
+        ticks = sorted({0, last // 2, last})
+    ax.set_yticks(ticks, [str(tick) for tick in ticks] if named else [""] * len(ticks))
+
+
+def letter(ax: Axes, name: str) -> None:
+    """The letter of a row of panels, as in the paper."""
+    ax.annotate(
+        name, (0.0, 1.0), (-34, 0), xycoords="axes fraction", textcoords="offset points", fontsize=10,
+        fontweight="bold", va="top", ha="left",
+    )  # fmt: skip
+
+
+def mark_strikes(ax: Axes, paper_run: PaperRun) -> bool:
+    """A mark above the panel at every strike; whether there is one."""
+    steps = [one.step for one in strikes_of(paper_run.run).strikes]
+    if steps:
+        ax.plot(
+            steps,
+            [1.02] * len(steps),
+            "v",
+            ms=3,
+            color="#d55e00",
+            mew=0,
+            clip_on=False,
+            transform=ax.get_xaxis_transform(),
+        )
+    return bool(steps)
+
+
+def color_bar(
+    figure: Figure, mesh: QuadMesh, axes: Sequence[Axes], colours: Colours, title: str, *, below: bool
+) -> None:
+    """The scale of a row at its right, or of a column below it."""
+    bar = figure.colorbar(
+        mesh,
+        ax=list(axes),
+        location="bottom" if below else "right",
+        aspect=18 if below else 12,
+        pad=0.02,
+        fraction=0.06,
+        extend="max" if colours.is_clipped else "neither",
+    )
+    ticks = _apart(colours.scale, 5 if below else 8)
+    bar.set_ticks([position for position, _ in ticks], labels=[_brief(label) for _, label in ticks])
+    bar.ax.tick_params(labelsize=SMALL, length=2, color=_RULE, labelcolor=INK)
+    bar.outline.set_visible(False)
+    bar.set_label(title, fontsize=8)
+
+
+def say(ax: Axes, words: str) -> None:
+    """A panel that shows why it is empty."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_facecolor(_WASH)
+    ax.text(0.5, 0.5, words, ha="center", va="center", fontsize=SMALL, color="#5b626c", transform=ax.transAxes,
+            wrap=True)  # fmt: skip
+    for spine in ax.spines.values():
+        spine.set_color("#c3c8cf")
+        spine.set_linestyle((0, (3, 3)))
+
+
+def _edges(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Borders of the cells: halfway between measurements, so that each stands for the steps around it."""
+    if len(steps) == 1:
+        return np.array([steps[0] - 0.5, steps[0] + 0.5])
+    middle = (steps[1:] + steps[:-1]) / 2.0
+    return np.concatenate([[float(steps[0])], middle, [float(steps[-1])]])
+
+
+def _hatch(ax: Axes, edges: npt.NDArray[np.float64], low: npt.NDArray[np.bool_]) -> None:
+    """Thin lines over stretches of low coverage, site by site."""
+    for site in range(low.shape[1]):
+        padded = np.concatenate([[False], low[:, site], [False]])
+        borders = np.flatnonzero(padded[1:] != padded[:-1])
+        for start, stop in zip(borders[::2], borders[1::2], strict=True):
+            ax.fill_between(
+                [edges[start], edges[stop]],
+                site - 0.5,
+                site + 0.5,
+                facecolor="none",
+                edgecolor=to_rgba("white", 0.55),
+                hatch="////",
+                lw=0.0,
+            )
+
+
+def _apart(scale: Scale, limit: int) -> list[tuple[float, str]]:
+    """Ticks with room between them: on a short bar every second one, but zero always."""
+    ticks = list(scale.ticks)
+    if len(ticks) <= limit:
+        return ticks
+    zero = next((place for place, (_, label) in enumerate(ticks) if label == "0"), 0)
+    return [tick for place, tick in enumerate(ticks) if (place - zero) % 2 == 0]
+
+
+def _brief(label: str) -> str:
+    """100,000 as 100 k and 0.0001 as a power of ten: bars are short."""
+    if label.endswith(",000"):
+        return f"{label[:-4]} k"
+    if len(label) > 4 and label.strip("0.") == "1":
+        return f"$10^{{{round(math.log10(float(label)))}}}$"
+    return label
+
+
+def _quiet(ax: Axes) -> None:
+    ax.tick_params(labelsize=SMALL, length=2, color=_RULE, labelcolor=INK)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
