@@ -55,6 +55,12 @@ _ALL_METHODS = (
     Place(net="pyramidnet"),
     Place(net="fixup_resnet"),
 )
+_DATA = {
+    "cifar10": "CIFAR-10",
+    "mnist": "MNIST",
+    "mnist-sample": "MNIST sample",
+    "fashion-mnist": "Fashion-MNIST",
+}
 _LOW_COVERAGE_MATTERS = ("relative_entropy", "churn_rate", "weighted_jaccard_to_init", "similarity_to_final")
 
 
@@ -294,6 +300,7 @@ def _trained_on(runs: Sequence[PaperRun]) -> str:
 
     specifications = [one.run.info.get("training") or {} for one in runs]
     data = common([(one.get("data") or {}).get("name") for one in specifications])
+    data = [_DATA.get(str(name), str(name)) for name in data]
     scales = common([one.get("scale") for one in specifications])
     samples = common([(one.run.info.get("probe") or {}).get("num_samples") for one in runs])
     seeds = common([one.seed for one in runs])

@@ -14,7 +14,6 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgba
 from reluscope.measures.spec import Measure
 from reluscope.report.paper_runs import Field, PaperRun, stage_ends
 from reluscope.report.scales import Scale, fit_scale
-from reluscope.runs.strikes import strikes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,7 +134,7 @@ def letter(ax: Axes, name: str) -> None:
 
 def mark_strikes(ax: Axes, paper_run: PaperRun) -> bool:
     """A mark above the panel at every strike; whether there is one."""
-    steps = [one.step for one in strikes_of(paper_run.run).strikes]
+    steps = [one.step for one in paper_run.run.strikes.strikes]
     if steps:
         ax.plot(
             steps,

@@ -150,7 +150,8 @@ def similarity_field(paper_run: PaperRun, reference: StepLike) -> Field | None:
     table = table.reindex(columns=range(len(view.sites)))
     steps = table.index.to_numpy().astype(np.int64)
     values = table.to_numpy().astype(np.float64)
-    if not np.isfinite(values).any():
+    reaches_end = len(steps) > 2 and steps[-1] == view.steps[-1]
+    if not (reaches_end and np.isfinite(values).any()):  # a few early samples are no picture of the training
         return None
     return Field(steps=steps, values=values, low_coverage=_low_coverage(view, steps))
 
@@ -182,7 +183,7 @@ def _paper_run(run: Run) -> PaperRun | None:
     model = training.get("model") if isinstance(training, Mapping) else None
     if not isinstance(training, Mapping) or not isinstance(model, Mapping) or model.get("name") not in NETS:
         return None
-    view = view_of(run)
+    view = view_of(run, with_health=False)
     length: Mapping[str, Any] = run.info.get("training_steps") or {}
     last = int(view.steps[-1]) if len(view.steps) else 0
     per_epoch = length.get("steps_per_epoch")

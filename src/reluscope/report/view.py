@@ -14,6 +14,8 @@ import pandas as pd
 from reluscope.errors import ExportError
 from reluscope.measures.spec import LAYER_MEASURES
 from reluscope.runs import open_run
+from reluscope.runs.health import Finding
+from reluscope.runs.strikes import RunStrikes
 
 if TYPE_CHECKING:
     from reluscope.runs import Run
@@ -39,7 +41,10 @@ class RunView:
         times: when each measurement was taken, ISO 8601; empty when not known.
         scalars: training curve, one row per logged step.
         sites_table: one row per site.
-        warnings: what a reader of the numbers should know, in words.
+        warnings: what a reader of the numbers should know, in words, but for the findings.
+        findings: what stands out in the numbers, in words, naming the sites.
+        strikes: steps at which many sites jumped at once.
+        run: the run itself, None for a view made by hand; only similarities of steps are read from it.
     """
 
     name: str
@@ -53,16 +58,25 @@ class RunView:
     scalars: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"step": []}))
     sites_table: pd.DataFrame = field(default_factory=pd.DataFrame)
     warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    strikes: RunStrikes = field(default_factory=RunStrikes)
+    run: Run | None = None
 
     def has(self, measure: str) -> bool:
         """Whether any value of the measure is defined."""
         return measure in self.values and bool(np.isfinite(self.values[measure]).any())
 
     def thinned(self, limit: int) -> RunView:
-        """The same run with at most `limit` measurements, evenly chosen, with the first and the last."""
+        """The same run with about `limit` measurements, evenly chosen, with the first, the last and strikes.
+
+        At most a fifth more for the strikes, the largest of them.
+        """
         if len(self.steps) <= limit:
             return self
-        chosen = np.unique(np.linspace(0, len(self.steps) - 1, limit).round().astype(np.int64))
+        largest = sorted(self.strikes.strikes, key=lambda one: -one.largest_z)[: limit // 5]
+        struck = np.searchsorted(self.steps, [one.step for one in largest])
+        even = np.linspace(0, len(self.steps) - 1, limit).round()
+        chosen = np.unique(np.concatenate([even, struck]).astype(np.int64))
         return replace(
             self,
             steps=self.steps[chosen],
@@ -72,11 +86,12 @@ class RunView:
         )
 
 
-def view_of(run: RunLike) -> RunView:
+def view_of(run: RunLike, *, with_health: bool = True) -> RunView:
     """The run as the report sees it.
 
     Args:
         run: the folder of a run, a Run, or a view, which is returned as it is.
+        with_health: with warnings, findings and strikes, which take a second for thousands of measurements.
 
     Raises:
         RunNotFoundError, RunSchemaError, RunCorruptError: as `reluscope.runs.open_run` does.
@@ -85,14 +100,19 @@ def view_of(run: RunLike) -> RunView:
         return run
     if isinstance(run, str | os.PathLike):
         run = open_run(run)
-    seen = {
+    seen: dict[str, Any] = {
         "name": str(run.name),
         "state": str(run.state),
         "info": run.info,
         "scalars": run.scalars,
         "sites_table": run.sites,
-        "warnings": tuple(run.warnings),
+        "run": run,
     }
+    if with_health:
+        findings = tuple(run.health)
+        told = {finding.text for finding in findings}
+        seen["warnings"] = tuple(warning for warning in run.warnings if warning not in told)
+        seen |= {"findings": findings, "strikes": run.strikes}
     if not run.steps:  # before the first measurement there is no dataset to speak of
         names = tuple(run.sites["name"]) if len(run.sites) else ()
         return RunView(steps=np.empty(0, np.int64), sites=names, values={}, **seen)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reluscope.errors import ReluscopeError
-from reluscope.runs.strikes import RunStrike, strikes_of
+from reluscope.runs.strikes import RunStrike
 
 if TYPE_CHECKING:
     from reluscope.runs.reader import Run
@@ -307,7 +307,7 @@ def _recovery(seen: _Seen, dipped: npt.NDArray[np.bool_], back: npt.NDArray[np.b
 
 
 def _strikes(seen: _Seen) -> Finding | None:
-    strikes = strikes_of(seen.run).strikes
+    strikes = seen.run.strikes.strikes
     if not strikes:
         return None
     most = sorted(strikes, key=lambda one: -one.largest_z)[:_MOST_STRIKES]

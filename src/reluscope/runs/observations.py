@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from reluscope.measures.spec import LAYER_MEASURES
-from reluscope.runs import health
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,7 +57,7 @@ def build(run: Run) -> xr.Dataset:
 
 
 def warnings(run: Run) -> list[str]:
-    """What somebody who reads the numbers should know: state, what was not observed, `health.findings`, gaps."""
+    """What somebody who reads the numbers should know: state, what was not observed, `Run.health`, gaps."""
     found = []
     if run.state == "interrupted":
         found.append(
@@ -72,7 +71,7 @@ def warnings(run: Run) -> list[str]:
         found.append(
             f"{len(names)} activations were seen and not observed: {_named(names)}; run.info says why."
         )
-    found += [finding.text for finding in health.findings(run)]
+    found += [finding.text for finding in run.health]
     layers = run.layers
     estimated = [site for site, exact in zip(layers["site"], layers["exact"], strict=True) if exact is False]
     if estimated:

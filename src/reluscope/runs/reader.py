@@ -15,6 +15,7 @@ import pyarrow as pa
 from reluscope.errors import RunCorruptError, RunNotFoundError, RunSchemaError, UnknownSiteError, closest
 from reluscope.measures.similarity import SimilarityKind
 from reluscope.measures.spec import LAYER_MEASURES
+from reluscope.runs import health as judging
 from reluscope.runs import observations
 from reluscope.runs import similarity as comparing
 from reluscope.runs.lock import run_state
@@ -29,6 +30,7 @@ from reluscope.runs.schema import (
     layers_columns,
     read_info,
 )
+from reluscope.runs.strikes import RunStrikes, strikes_of
 from reluscope.runs.tables import StoredTable, damaged_tables, read_table, read_tables_info, table_path
 
 if TYPE_CHECKING:
@@ -255,6 +257,16 @@ class Run:
                 if attempt == _TRIES - 1:
                     raise
         raise AssertionError("unreachable")
+
+    @cached_property
+    def strikes(self) -> RunStrikes:
+        """Steps at which far more patterns than usual appeared or vanished at many sites at once."""
+        return strikes_of(self)
+
+    @cached_property
+    def health(self) -> list[judging.Finding]:
+        """What stands out, naming the layers: NaN, dead or saturated sites, too small a probe, dips, strikes."""
+        return judging.findings(self)
 
     @property
     def warnings(self) -> list[str]:
