@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from reluscope.recording import epochs as epochs
     from reluscope.recording import every as every
     from reluscope.recording import logspaced as logspaced
+    from reluscope.recording import replay as replay
     from reluscope.report import write_report as write_report
     from reluscope.runs import Run as Run
     from reluscope.runs import open_run as open_run
@@ -53,7 +54,7 @@ _HOMES = {
         "count_patterns",
         "pack_patterns",
     ),
-    "reluscope.recording": ("Recorder", "at", "epochs", "every", "logspaced"),
+    "reluscope.recording": ("Recorder", "at", "epochs", "every", "logspaced", "replay"),
     "reluscope.report": ("write_report",),
     "reluscope.runs": ("Run", "open_run"),
 }
@@ -83,6 +84,7 @@ __all__ = [
     "measures",
     "open_run",
     "pack_patterns",
+    "replay",
     "sites",
     "write_report",
 ]

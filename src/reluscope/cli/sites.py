@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from reluscope.cli.console import print_json, print_line
+from reluscope.cli.factories import make_model
 from reluscope.cli.tables import print_table
-from reluscope.errors import MeasurementError, ReluscopeError, UnsupportedModelError, closest
+from reluscope.errors import MeasurementError, ReluscopeError
 
 __all__ = ["sites"]
 
@@ -37,7 +35,7 @@ def sites(
     Example: reluscope sites --model reluscope.lab.models:ResNet --input 2,3,32,32
     """
     sizes = _parse_shape(shape)
-    found = _find(_make_model(model), model, sizes, smooth)
+    found = _find(make_model(model), model, sizes, smooth)
     rows = found.reset_index().to_dict("records") if found.index.name else found.to_dict("records")
     if as_json:
         print_json(rows)
@@ -76,43 +74,3 @@ def _parse_shape(text: str) -> tuple[int, ...]:
             f'"{text}" is no shape. Write sizes with commas, the batch first: 2,3,32,32.'
         )
     return sizes
-
-
-def _make_model(address: str) -> Any:
-    """The model at `pkg.mod:name`, the current folder included: the object, or what it returns when called."""
-    module_name, colon, name = address.partition(":")
-    if not (colon and module_name and name):
-        raise typer.BadParameter(
-            f'"{address}" names no model. Write MODULE:FACTORY, for example mypackage.models:net.'
-        )
-    sys.path.insert(0, os.getcwd())  # as `python -m` does; an installed command does not
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise typer.BadParameter(
-            f'there is no module "{error.name}" here, asked for by "{address}".'
-        ) from None
-    finally:
-        sys.path.pop(0)
-    if not hasattr(module, name):
-        public = [one for one in vars(module) if not one.startswith("_")]
-        raise typer.BadParameter(f'module "{module_name}" has no "{name}". Closest: {closest(name, public)}.')
-    found = getattr(module, name)
-    import torch
-
-    if isinstance(found, torch.nn.Module):
-        return found
-    if not callable(found):
-        raise typer.BadParameter(
-            f'"{address}" is a {type(found).__name__}, not a model or a function that makes one.'
-        )
-    try:
-        made = found()
-    except Exception as error:
-        raise UnsupportedModelError(
-            f'"{address}", called without arguments, raised {type(error).__name__}: {error}. Name a function '
-            "that makes the model and needs none, or the model itself."
-        ) from error
-    if not isinstance(made, torch.nn.Module):
-        raise typer.BadParameter(f'"{address}" returned a {type(made).__name__}, not a torch.nn.Module.')
-    return made

@@ -227,7 +227,11 @@ def stored_specification(run: str | Path) -> Specification:
 
 
 def make_probe(spec: Specification, data: ImageData, layout: torch.memory_format) -> rs.Probe:
-    """The first training images, as they are, in batches of the training's size unless said otherwise."""
+    """The first training images, as they are, in batches of the training's size unless said otherwise.
+
+    Raises:
+        SpecificationError: the probe asks for more images than there are.
+    """
     num_images = spec.probe.num_images
     if num_images > len(data.images):
         raise SpecificationError(

@@ -3,6 +3,11 @@
 # recorder
 from reluscope.recording.recorder import Recorder as Recorder
 
+# replay
+from reluscope.recording.replay import ReplayProgress as ReplayProgress
+from reluscope.recording.replay import ReplayResult as ReplayResult
+from reluscope.recording.replay import replay as replay
+
 # schedule
 from reluscope.recording.schedule import Schedule as Schedule
 from reluscope.recording.schedule import at as at
@@ -12,9 +17,12 @@ from reluscope.recording.schedule import logspaced as logspaced
 
 __all__ = [
     "Recorder",
+    "ReplayProgress",
+    "ReplayResult",
     "Schedule",
     "at",
     "epochs",
     "every",
     "logspaced",
+    "replay",
 ]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from reluscope.instruments import Instrument, Snapshot
+from reluscope.errors import InstrumentError, RunSchemaError, ScheduleError
+from reluscope.instruments import Instrument, Patterns, Snapshot
 from reluscope.observe import ObservationMode, Probe, Site
 from reluscope.recording.fingerprints import describe_model
-from reluscope.recording.schedule import Schedule
+from reluscope.recording.schedule import Schedule, schedule_from
 
-__all__ = ["describe_environment", "describe_recording", "describe_sites", "sites_from"]
+__all__ = ["describe_environment", "describe_recording", "describe_sites", "instruments_from", "sites_from"]
 
 
 def describe_recording(
@@ -67,6 +69,30 @@ def sites_from(info: dict[str, Any]) -> list[Site] | None:
     if not stored:
         return None
     return [_site(one) for one in stored]
+
+
+def instruments_from(info: Mapping[str, Any], path: Path) -> list[Instrument]:
+    """The instruments that a run was made with.
+
+    Raises:
+        RunSchemaError: one that this version does not know, or cannot set like that; `path` names the run.
+    """
+    return [_instrument(one, path) for one in info.get("instruments", [])]
+
+
+def _instrument(stored: Mapping[str, Any], path: Path) -> Instrument:
+    values = {name: value for name, value in stored.items() if name != "name"}
+    if values.get("sample_schedule") is not None:
+        values["sample_schedule"] = schedule_from(values["sample_schedule"])
+    try:
+        if stored.get("name") != Patterns().name:
+            raise TypeError(f"there is no instrument {stored.get('name')!r}")
+        return Patterns(**{"sample_size": 0, **values})  # a run without samples says nothing of them
+    except (TypeError, InstrumentError, ScheduleError) as error:
+        raise RunSchemaError(
+            f'an instrument of the run at "{path}" cannot be made again: {error}. It was written by another '
+            "version; say the instruments yourself: instruments=[rs.Patterns(...)]."
+        ) from error
 
 
 def _site(stored: dict[str, Any]) -> Site:

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from reluscope.errors import TrajectoryMismatchError, UnsupportedModelError
+from reluscope.errors import ProbeError, TrajectoryMismatchError, UnsupportedModelError
+from reluscope.observe import Probe
 from reluscope.observe.subject import unwrap
 
-__all__ = ["check_continues", "describe_model", "parameter_hash"]
+__all__ = ["check_continues", "check_same_probe", "describe_model", "parameter_hash"]
 
 # What must be equal for a run to be continued: the parts of run.json, and how to speak of them.
 _DEMANDED = {"model": "the model", "probe": "the probe", "mode": "the mode", "instruments": "the instruments"}
@@ -71,21 +72,46 @@ def check_continues(stored: Mapping[str, Any], given: Mapping[str, Any], path: P
         TrajectoryMismatchError: model, probe, mode or instruments differ; names each difference with both
             values.
     """
-    differences = []
-    for part, words in _DEMANDED.items():
-        before, now = _flat(stored.get(part)), _flat(json.loads(json.dumps(given[part])))
-        differences += [
-            f"{words}: {name or 'all of it'} was {_shown(before, name)} and is {_shown(now, name)}"
-            for name in dict.fromkeys([*before, *now])
-            if before.get(name, _MISSING) != now.get(name, _MISSING)
-        ]
+    differences = [
+        difference
+        for part, words in _DEMANDED.items()
+        for difference in _differences(words, stored.get(part), given[part])
+    ]
     if differences:
-        more = len(differences) - _NAMED_DIFFERENCES
-        listed = "; ".join(differences[:_NAMED_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
         raise TrajectoryMismatchError(
             f'the run at "{path}" cannot be continued with this, because a run holds one training seen in '
-            f'one way: {listed}. Use what it was made with, or record to another folder (if_exists="new").'
+            f"one way: {_listed(differences)}. Use what it was made with, or record to another folder "
+            '(if_exists="new").'
         )
+
+
+def check_same_probe(stored: Mapping[str, Any], probe: Probe, path: Path) -> None:
+    """Compare a run's probe with one that is to be looked at in the same way.
+
+    Raises:
+        ProbeError: they differ; names each difference with both values.
+    """
+    differences = _differences("the probe", stored.get("probe"), probe.as_dict())
+    if differences:
+        raise ProbeError(
+            f'the run at "{path}" was measured on another probe, so that nothing could be compared with it: '
+            f"{_listed(differences)}. Make the probe of the same inputs, labels and batch size, in the same order."
+        )
+
+
+def _differences(words: str, stored: Any, given: Any) -> list[str]:
+    """Each value that is not the same, in words; `words` says what the values are of."""
+    before, now = _flat(stored), _flat(json.loads(json.dumps(given)))
+    return [
+        f"{words}: {name or 'all of it'} was {_shown(before, name)} and is {_shown(now, name)}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name, _MISSING) != now.get(name, _MISSING)
+    ]
+
+
+def _listed(differences: list[str]) -> str:
+    more = len(differences) - _NAMED_DIFFERENCES
+    return "; ".join(differences[:_NAMED_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 
 
 _MISSING = object()

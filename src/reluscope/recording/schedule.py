@@ -122,6 +122,30 @@ def epochs(n: float, steps_per_epoch: int) -> Schedule:
     return _Epochs(n=n, steps_per_epoch=length)
 
 
+def schedule_from(stored: Any) -> Schedule:
+    """The schedule that `as_dict` described.
+
+    Raises:
+        ScheduleError: nothing that this version describes so.
+
+    >>> schedule_from((at(0) | every(4)).as_dict()).steps(last=10)
+    [0, 4, 8]
+    """
+    makers: dict[str, Any] = {"at": _At, "every": _Every, "logspaced": _Logspaced, "epochs": _Epochs}
+    kind, values = next(iter(stored.items())) if isinstance(stored, dict) and len(stored) == 1 else ("", {})
+    try:
+        if kind == "any":
+            return _Joined(parts=tuple(schedule_from(one) for one in values))
+        if kind == "at":
+            return at(*values["steps"])
+        return makers[kind](**values)
+    except (KeyError, TypeError):
+        raise ScheduleError(
+            f"{stored!r} describes no schedule of this version; it knows {', '.join(makers)}. It was written by "
+            "another reluscope, or the file is damaged."
+        ) from None
+
+
 def as_step(value: Any, name: str = "step") -> int:
     """A step as a plain int.
 
