@@ -19,7 +19,8 @@ import polars as pl
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from reluscope.runs import RunWriter, durable, open_run, parts, scalars
+from reluscope.measures.similarity import PatternSample
+from reluscope.runs import RunWriter, durable, open_run, parts, samples, scalars
 from reluscope.runs.parts import PartLimits
 from reluscope.runs.tables import read_tables_info
 
@@ -134,6 +135,18 @@ def tables_of(step: int, kind: str) -> dict:
     return {(kind, site): (keys, np.ones(step + 1, np.int64), {"width": 16}) for site in SITES}
 
 
+def samples_of(step: int) -> dict:
+    """Samples at two steps of three; of one and of two words, of a whole table and of part of one."""
+    if step % 3 == 2:
+        return {}
+    keys = np.arange(2 * step + 2, dtype=np.uint64).reshape(-1, 2)
+    counts = np.ones(step + 1, np.int64)
+    return {
+        SITES[0]: PatternSample(keys[:, :1], counts, 0.0, step + 1, step + 1),
+        SITES[1]: PatternSample(keys, counts, 2.5, 10 * step + 10, 5 * step + 5),
+    }
+
+
 COUNTDOWNS = st.one_of(st.just(NO_FAULT), st.integers(0, 11), st.integers(0, 24))
 LOST = st.lists(st.booleans(), max_size=8)
 
@@ -163,6 +176,7 @@ class WriterUnderCrashes(RuleBasedStateMachine):
         for module, name, value in (
             (parts, "PartLimits", small),
             (scalars, "_LIMITS", PartLimits(max_steps=4)),
+            (samples, "_LIMITS", PartLimits(max_steps=2)),
         ):
             self.undo.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)
@@ -188,7 +202,7 @@ class WriterUnderCrashes(RuleBasedStateMachine):
         tables = {} if keep == "none" else tables_of(step, keep)
         try:
             with self.disk.failing(countdown, Crash()):
-                self.writer.commit(step, rows_of(step), tables=tables, seconds=1.0)
+                self.writer.commit(step, rows_of(step), tables=tables, samples=samples_of(step), seconds=1.0)
         except Crash:
             self.in_doubt = step
             self.crash(lost)
@@ -204,10 +218,10 @@ class WriterUnderCrashes(RuleBasedStateMachine):
         refusal = OSError(errno.ENOSPC, "No space left on device")
         try:
             with self.disk.failing(countdown, refusal):
-                self.writer.commit(step, rows_of(step), seconds=1.0)
+                self.writer.commit(step, rows_of(step), samples=samples_of(step), seconds=1.0)
         except OSError:
             assert self.writer.recorded_steps() == self.committed
-            self.writer.commit(step, rows_of(step), seconds=1.0)
+            self.writer.commit(step, rows_of(step), samples=samples_of(step), seconds=1.0)
         self.committed.append(step)
         self.scalars_are_durable()
 
@@ -319,6 +333,20 @@ class WriterUnderCrashes(RuleBasedStateMachine):
             tables = {step for _, step, _ in read_tables_info(self.folder / "tables")}
             assert timings == self.committed
             assert tables <= set(self.committed)
+            assert self.writer.sampled_steps() == [step for step in self.committed if samples_of(step)]
+
+    @invariant()
+    def samples_are_those_of_the_committed_steps(self):
+        stored = open_run(self.folder).stored_samples if self.writer is not None else None
+        for step in self.committed if stored is not None else []:
+            expected = samples_of(step)
+            for site in SITES:
+                found, sample = stored.get(step, site), expected.get(site)
+                assert (found is None) == (sample is None)
+                if sample is not None:
+                    assert np.array_equal(found.keys, sample.keys)
+                    assert np.array_equal(found.counts, sample.counts)
+                    assert (found.tau, found.num_patterns) == (sample.tau, sample.num_patterns)
 
     def teardown(self):
         try:
@@ -332,7 +360,7 @@ class WriterUnderCrashes(RuleBasedStateMachine):
     def assert_same_bytes_as_uninterrupted(self):
         with RunWriter.create(self.home / "other", {"model": "m"}) as other:
             for step in self.committed:
-                other.commit(step, rows_of(step), seconds=1.0)
+                other.commit(step, rows_of(step), samples=samples_of(step), seconds=1.0)
             other.add_scalars(
                 [{"step": s, "loss": loss, "batch_indices": [s] * (s % 3)} for s, loss in self.logged.items()]
             )
@@ -340,6 +368,8 @@ class WriterUnderCrashes(RuleBasedStateMachine):
         # Steps that came between older ones stay in the part whose range they fall in, which may so be larger.
         for table in ("layers",) if self.filled_a_gap else ("layers", "scalars"):
             assert contents(self.folder / table) == contents(self.home / "other" / table)
+        if any(samples_of(step) for step in self.committed):  # else the folder need not be there
+            assert contents(self.folder / "samples") == contents(self.home / "other" / "samples")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
