@@ -187,6 +187,9 @@ def _paper_run(run: Run) -> PaperRun | None:
     length: Mapping[str, Any] = run.info.get("training_steps") or {}
     last = int(view.steps[-1]) if len(view.steps) else 0
     per_epoch = length.get("steps_per_epoch")
+    method = str((training.get("schedule") or {}).get("name", "constant"))
+    if training.get("experiment") == "fig1" and method == "constant":
+        method = "milestones"  # the early phase of a stepwise training ends before its rate changes
     return PaperRun(
         run=run,
         view=view,
@@ -194,7 +197,7 @@ def _paper_run(run: Run) -> PaperRun | None:
             net=str(model["name"]),
             depth=int(model.get("depth", 20)),
             activation=str(model.get("activation", "relu")),
-            method=str((training.get("schedule") or {}).get("name", "constant")),
+            method=method,
         ),
         seed=int((training.get("training") or {}).get("seed", 0)),
         experiment=training.get("experiment"),
