@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from reluscope.cli import claims, demo, report, show, sites, train
+from reluscope.cli import claims, demo, measure, report, reproduce, show, sites, train
 from reluscope.cli.console import print_line
 from reluscope.errors import (
     ExportError,
@@ -61,7 +61,11 @@ app.command("demo", short_help="Train two networks on embedded digits and compar
     demo.demo
 )
 app.command("train", short_help="Train a network and record its activation patterns.")(train.train)
+app.command("reproduce", short_help="Redo a figure of the paper: trainings, picture and page.")(
+    reproduce.reproduce
+)
 app.command("show", short_help="Show what is in a run.")(show.show)
+app.command("measure", short_help="Measure saved weights into a run, as if recorded live.")(measure.measure)
 app.command("sites", short_help="List the activation calls of a model.")(sites.sites)
 app.command("report", short_help="Write a page about one run or several.")(report.report)
 app.command("claims", short_help="Judge the paper's claims on the runs of a folder.")(claims.claims)

@@ -16,12 +16,19 @@ from reluscope.lab.data import load as load
 from reluscope.lab.demo import DemoResult as DemoResult
 from reluscope.lab.demo import run_demo as run_demo
 
+# experiments
+from reluscope.lab.experiments import experiment as experiment
+
 # models
+from reluscope.lab.fixup import FixupResNet as FixupResNet
 from reluscope.lab.models import MLP as MLP
 from reluscope.lab.models import ConvNet as ConvNet
 from reluscope.lab.models import ResNet as ResNet
 from reluscope.lab.models import ToyNet as ToyNet
 from reluscope.lab.models import build as build
+
+# paper_trainings
+from reluscope.lab.paper_trainings import paper_training as paper_training
 
 # presets
 from reluscope.lab.presets import PRESETS as PRESETS
@@ -29,6 +36,17 @@ from reluscope.lab.presets import preset as preset
 
 # progress
 from reluscope.lab.progress import ProgressDisplay as ProgressDisplay
+from reluscope.lab.progress import TrainingsDisplay as TrainingsDisplay
+from reluscope.lab.pyramidnet import PyramidNet as PyramidNet
+
+# replay
+from reluscope.lab.replay import replay_training as replay_training
+
+# reproduction
+from reluscope.lab.reproduction import Outcome as Outcome
+from reluscope.lab.reproduction import Reproduction as Reproduction
+from reluscope.lab.reproduction import reproduce as reproduce
+from reluscope.lab.reproduction import selected_trainings as selected_trainings
 
 # specification
 from reluscope.lab.specification import Specification as Specification
@@ -50,21 +68,31 @@ __all__ = [
     "Checkpoint",
     "ConvNet",
     "DemoResult",
+    "FixupResNet",
     "ImageData",
+    "Outcome",
     "ProgressDisplay",
+    "PyramidNet",
+    "Reproduction",
     "ResNet",
     "Specification",
     "ToyNet",
     "TrainingProgress",
     "TrainingResult",
+    "TrainingsDisplay",
     "build",
+    "experiment",
     "latest_checkpoint",
     "load",
     "load_checkpoint",
+    "paper_training",
     "parse_specification",
     "preset",
     "read_specification",
+    "replay_training",
+    "reproduce",
     "run_demo",
+    "selected_trainings",
     "specification_to_yaml",
     "stored_specification",
     "train",

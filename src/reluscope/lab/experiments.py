@@ -218,7 +218,9 @@ def _training(
     length = {"steps": numbers.steps, "epochs": epochs}
     batch_size = spec.training.batch_size * numbers.batch_size // 128
     data = {"name": numbers.data, "num_images": numbers.num_images, "held_out": numbers.held_out}
-    patterns = PatternsSpecification(labels=False, hashlist=numbers.hashlist)
+    patterns = PatternsSpecification(
+        labels=False, hashlist=numbers.hashlist, sample_size=numbers.sample_size, sample_every=1
+    )
     scaled = spec.model_copy(
         update={
             "data": spec.data.model_copy(update=data),
