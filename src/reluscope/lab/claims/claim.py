@@ -86,6 +86,13 @@ class ClaimResult:
     parts: tuple[PartResult, ...]
     missing: tuple[Need, ...]
 
+    def part(self, name: str) -> PartResult:
+        """The part of this name. Raises KeyError, naming those there are."""
+        found = {part.part.name: part for part in self.parts}
+        if name not in found:
+            raise KeyError(f'{self.claim.id} has no part "{name}"; it has {", ".join(found)}')
+        return found[name]
+
 
 def decide_claim(claim: Claim, studies: Sequence[Study]) -> ClaimResult:
     """Decide a claim, part by part."""

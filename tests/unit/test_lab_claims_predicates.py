@@ -1,0 +1,148 @@
+"""Each claim on made-up trainings: satisfied, violated part by part on both sides of every threshold, and undecided.
+
+The trainings are in lab_claims_worlds/: CASES maps a claim to a function that makes them, with all numbers as keyword
+arguments whose defaults satisfy the claim, and to rows (part, numbers that just satisfy it, numbers that just do not).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from reluscope.lab.claims import CLAIMS, Verdict
+from reluscope.lab.claims.claim import decide_claim
+from reluscope.lab.claims.table import decided_on
+
+CLAIM = {claim.id: claim for claim in CLAIMS}
+
+
+def load_cases():
+    cases = {}
+    for path in sorted((Path(__file__).parent / "lab_claims_worlds").glob("*.py")):
+        spec = importlib.util.spec_from_file_location(f"lab_claims_worlds_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        cases.update(module.CASES)
+    return cases
+
+
+CASES = load_cases()
+ROWS = [(claim, *row) for claim, (_, rows) in CASES.items() for row in rows]
+NEEDS = [(claim.id, position) for claim in CLAIMS for position in range(len(claim.needs))]
+
+
+def judged(claim: str, **numbers):
+    return decide_claim(CLAIM[claim], CASES[claim][0](**numbers))
+
+
+def test_every_claim_and_every_part_has_made_up_trainings():
+    assert [claim.id for claim in CLAIMS] == [f"A{number}" for number in range(1, 22)]
+    for claim in CLAIMS:
+        names = [part.name for part in claim.parts]
+        assert len(set(names)) == len(names)
+        assert {row[0] for row in CASES[claim.id][1]} == set(names), claim.id
+
+
+@pytest.mark.parametrize("claim", CASES)
+def test_satisfied(claim):
+    result = judged(claim)
+    assert {part.part.name: (part.verdict, part.reason) for part in result.parts} == {
+        part.name: (Verdict.SUPPORTED, "") for part in CLAIM[claim].parts
+    }
+    assert result.verdict is Verdict.SUPPORTED
+    assert result.missing == ()
+    assert all(part.num_images and part.num_seeds and part.sites and part.runs for part in result.parts)
+
+
+@pytest.mark.parametrize(("claim", "part", "inside", "outside"), ROWS)
+def test_violated(claim, part, inside, outside):
+    near = judged(claim, **inside).part(part)
+    assert near.verdict is Verdict.SUPPORTED, [near.reason, *near.checks]
+
+    result = judged(claim, **outside)
+    assert result.part(part).verdict is Verdict.CONTRADICTED, result.part(part).checks
+    others = [one for one in result.parts if one.part.role != "apart" and one.verdict is Verdict.CONTRADICTED]
+    if others:  # a part that is reported apart contradicts nothing by itself
+        assert result.verdict is Verdict.CONTRADICTED
+        failed = next(check for one in others for check in one.checks if check.counts and not check.holds)
+        assert failed.name in decided_on(result)
+    else:
+        assert result.part(part).part.role == "apart"
+        assert result.verdict is Verdict.SUPPORTED
+
+
+@pytest.mark.parametrize("claim", CASES)
+def test_coverage_below_one_half_is_too_small(claim):
+    assert judged(claim, coverage=0.5).verdict is Verdict.SUPPORTED
+    result = judged(claim, coverage=0.4999)
+    assert {part.verdict for part in result.parts} == {Verdict.TOO_SMALL}
+    assert result.verdict is Verdict.TOO_SMALL
+    assert "coverage is at least 0.5 at 0 of the" in decided_on(result)
+    assert all(part.checks for part in result.parts), "the numbers are shown all the same"
+
+
+@pytest.mark.parametrize("claim", CASES)
+def test_coverage_at_few_sites_is_too_small(claim):
+    result = judged(claim, coverage=lambda step, site: 1.0 if site in (0, 8, 15) else 0.2)
+    assert result.verdict is Verdict.TOO_SMALL
+
+
+def test_without_any_run_each_claim_names_all_it_needs():
+    for claim in CLAIMS:
+        result = decide_claim(claim, [])
+        assert result.verdict is Verdict.NOT_MEASURED
+        assert {part.verdict for part in result.parts} == {Verdict.NOT_MEASURED}
+        for need in claim.needs:
+            assert need.text in decided_on(result)
+            assert f"`reluscope reproduce {need.experiment}`" in decided_on(result)
+
+
+@pytest.mark.parametrize(("claim", "position"), NEEDS)
+def test_without_one_training_the_claim_names_it(claim, position):
+    need = CLAIM[claim].needs[position]
+    studies = [study for study in CASES[claim][0]() if not need.covers(study)]
+    result = decide_claim(CLAIM[claim], studies)
+    assert result.verdict is Verdict.NOT_MEASURED
+    assert result.missing == (need,)
+    assert decided_on(result) == f"needs {need.text}: `reluscope reproduce {need.experiment}`"
+
+
+@pytest.mark.parametrize(
+    ("claim", "part"), [(claim.id, part.name) for claim in CLAIMS for part in claim.parts if part.min_images]
+)
+def test_too_few_images(claim, part):
+    least = next(one for one in CLAIM[claim].parts if one.name == part).min_images
+    assert judged(claim, num_images=least).part(part).verdict is Verdict.SUPPORTED
+    result = judged(claim, num_images=least - 1).part(part)
+    assert result.verdict is Verdict.TOO_SMALL
+    assert f"needs a probe of {least:,} images, has {least - 1:,}" in result.reason
+    assert result.checks, "the numbers are shown all the same"
+
+
+@pytest.mark.parametrize(
+    ("claim", "part"),
+    [(claim.id, part.name) for claim in CLAIMS for part in claim.parts if part.min_seeds > 1],
+)
+def test_too_few_seeds(claim, part):
+    least = next(one for one in CLAIM[claim].parts if one.name == part).min_seeds
+    result = judged(claim, seeds=least - 1).part(part)
+    assert result.verdict is Verdict.TOO_SMALL
+    assert f"needs {least} seeds, has {least - 1}" in result.reason
+    assert result.checks
+
+
+def test_the_smoke_scale_decides_nothing():
+    from dataclasses import replace
+
+    for claim, (world, _) in CASES.items():
+        result = decide_claim(CLAIM[claim], [replace(study, scale="smoke") for study in world()])
+        assert result.verdict is Verdict.TOO_SMALL, claim
+
+
+def test_figures_that_absolute_numbers_belong_to():
+    """At laptop scale the shape of A1 is decided, its printed totals are not."""
+    result = judged("A1", num_images=4000)
+    assert result.verdict is Verdict.SUPPORTED
+    assert result.part("printed totals").verdict is Verdict.TOO_SMALL
