@@ -3,10 +3,10 @@
 # recorder
 from reluscope.recording.recorder import Recorder as Recorder
 
-# replay
-from reluscope.recording.replay import ReplayProgress as ReplayProgress
-from reluscope.recording.replay import ReplayResult as ReplayResult
-from reluscope.recording.replay import replay as replay
+# replaying
+from reluscope.recording.replaying import ReplayProgress as ReplayProgress
+from reluscope.recording.replaying import ReplayResult as ReplayResult
+from reluscope.recording.replaying import replay as replay
 
 # schedule
 from reluscope.recording.schedule import Schedule as Schedule

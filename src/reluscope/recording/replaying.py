@@ -117,20 +117,7 @@ def replay(
     with nullcontext() if original is None else conditions_of(environment, model):
         if differences := differing_conditions(environment, model):
             _warn_of(differences, like)
-        recorder = Recorder(
-            model,
-            probe,
-            run,
-            schedule=at(*(one.step for one in saved)),
-            instruments=chosen,
-            if_exists=if_exists,
-            on_error="raise",
-            sites=mode.sites,
-            batch_norm=mode.batch_norm,
-            channel_dim=mode.channel_dim,
-            smooth=mode.smooth,
-            autocast=mode.autocast,
-        )
+        recorder = _open(model, probe, run, saved, chosen, mode, if_exists)
         with recorder:
             recorder.note({"replayed": _describe(saved, original)})
             num_measured = _measure_all(model, recorder, saved, chosen, key, on_measured)
@@ -140,6 +127,34 @@ def replay(
         num_measured=num_measured,
         seconds=time.perf_counter() - started,
     )
+
+
+def _open(
+    model: nn.Module,
+    probe: Probe,
+    run: str | os.PathLike[str],
+    saved: Sequence[SavedWeights],
+    instruments: Sequence[Instrument],
+    mode: ObservationMode,
+    if_exists: str,
+) -> Recorder:
+    with warnings.catch_warnings():
+        # Where they were not kept, a replay that goes on measures the first checkpoint again.
+        warnings.filterwarnings("ignore", "the run keeps no initial tables", ReluscopeWarning)
+        return Recorder(
+            model,
+            probe,
+            run,
+            schedule=at(*(one.step for one in saved)),
+            instruments=instruments,
+            if_exists=if_exists,
+            on_error="raise",
+            sites=mode.sites,
+            batch_norm=mode.batch_norm,
+            channel_dim=mode.channel_dim,
+            smooth=mode.smooth,
+            autocast=mode.autocast,
+        )
 
 
 def _measure_all(
