@@ -37,6 +37,7 @@ SMALL, INK = 7.0, "#33373d"
 _RULE, _NOTHING, _WASH = "#9aa0a8", "#d5d7db", "#f6f7f9"
 # Similarities near the reference step are 1 by definition and would leave the rest of the scale one colour.
 _REFERENCE_SHARE = 0.02
+_MAX_COLUMNS = 600
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,6 +91,8 @@ def heat_map(
         per_epoch: the horizontal axis in epochs instead of steps, where the run knows their length.
         hatch: hatch where the coverage is below 0.5.
     """
+    is_change = colours.scale.kind == "symlog"
+    field = _pooled(field, extremes=is_change)
     edges = _edges(field.steps) / (paper_run.steps_per_epoch or 1 if per_epoch else 1)
     rows = np.arange(field.values.shape[1] + 1) - 0.5
     mesh = ax.pcolormesh(
@@ -104,9 +107,8 @@ def heat_map(
     )
     if hatch:
         _hatch(ax, edges, field.low_coverage)
-    is_light = colours.scale.kind == "symlog"  # white in the middle of the scale
-    for end in stage_ends(paper_run):
-        ax.axhline(end + 0.5, color=_RULE if is_light else "white", lw=0.7 if is_light else 1.0)
+    for end in stage_ends(paper_run):  # the middle of the scale of changes is white itself
+        ax.axhline(end + 0.5, color=_RULE if is_change else "white", lw=0.7 if is_change else 1.0)
     ax.set_xlim(edges[0], edges[-1])
     ax.set_ylim(rows[0], rows[-1])
     _quiet(ax)
@@ -189,6 +191,32 @@ def _edges(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.concatenate([[float(steps[0])], middle, [float(steps[-1])]])
 
 
+def _pooled(field: Field, *, extremes: bool) -> Field:
+    """At most 600 columns, the pixels of a panel: of neighbouring measurements the mean, or the largest change.
+
+    Drawn as they are, columns narrower than a pixel would come and go by chance, and strikes with them.
+    """
+    if len(field.steps) <= _MAX_COLUMNS:
+        return field
+    parts = np.array_split(np.arange(len(field.steps)), _MAX_COLUMNS)
+    values = np.stack([_pool(field.values[part], extremes=extremes) for part in parts])
+    return Field(
+        steps=np.array([field.steps[part[len(part) // 2]] for part in parts[:-1]] + [field.steps[-1]]),
+        values=values,
+        low_coverage=np.stack([field.low_coverage[part].mean(axis=0) > 0.5 for part in parts]),
+    )
+
+
+def _pool(values: npt.NDArray[np.float64], *, extremes: bool) -> npt.NDArray[np.float64]:
+    """One row for several (n, L); NaN only where all are."""
+    known = np.isfinite(values)
+    if extremes:
+        place = np.argmax(np.where(known, np.abs(values), -1.0), axis=0)
+        return values[place, np.arange(values.shape[1])]
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
 def _hatch(ax: Axes, edges: npt.NDArray[np.float64], low: npt.NDArray[np.bool_]) -> None:
     """Thin lines over stretches of low coverage, site by site."""
     for site in range(low.shape[1]):
@@ -219,7 +247,7 @@ def _brief(label: str) -> str:
     """100,000 as 100 k and 0.0001 as a power of ten: bars are short."""
     if label.endswith(",000"):
         return f"{label[:-4]} k"
-    if len(label) > 4 and label.strip("0.") == "1":
+    if label.startswith("1e-") or (len(label) > 4 and label.strip("0.") == "1"):
         return f"$10^{{{round(math.log10(float(label)))}}}$"
     return label
 
