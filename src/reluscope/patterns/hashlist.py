@@ -63,7 +63,8 @@ class HashList:
         self._num_words = values.num_words
         words, _ = dispatch.pack(values)
         slots = slots_of(words, hash_keys(self.seed, values.num_words)[0], self.size)
-        self._slots += np.bincount(slots, minlength=self.size)
+        # A bincount would walk all slots for every batch: with 2^23 of them 12-22 ms, this 0.04-0.9 ms.
+        np.add.at(self._slots, slots, 1)
         self.num_evaluations += len(words)
 
     @property
