@@ -14,11 +14,11 @@ import numpy as np
 
 from reluscope.measures.spec import Measure
 from reluscope.report.scalars import is_noisy, logged, running_mean
-from reluscope.report.scales import Scale, nice_ticks
+from reluscope.report.scales import CIVIDIS, Scale, nice_ticks
 from reluscope.report.text import shown_ticks, site_labels, step_ticks
 from reluscope.report.view import RunView
 
-__all__ = ["curves", "heatmap", "line_style", "matrix", "scalar_line", "training"]
+__all__ = ["curves", "heatmap", "line_style", "matrix", "scalar_line", "similarity", "training"]
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; dashes besides, for print.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
@@ -29,8 +29,15 @@ _FONT = {"family": "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Aria
 _HOVER = "%{customdata[0]}<br>step %{customdata[1]}<br><b>%{customdata[2]}</b>"
 
 
-def heatmap(view: RunView, scale: Scale, *, height: int) -> dict[str, Any]:
-    """Sites (rows, the input at the bottom) over measurements (columns, evenly spaced)."""
+def heatmap(view: RunView, scale: Scale, *, height: int, marked: Sequence[int] = ()) -> dict[str, Any]:
+    """Sites (rows, the input at the bottom) over measurements (columns, evenly spaced).
+
+    Args:
+        view: the run.
+        scale: of the measure.
+        height: in pixels.
+        marked: steps that get a triangle above their column, as far as they are shown.
+    """
     labels = site_labels(view.sites)
     columns, rows = step_ticks(view.steps.tolist()), shown_ticks(len(view.sites), 26)
     trace = {
@@ -55,7 +62,44 @@ def heatmap(view: RunView, scale: Scale, *, height: int) -> dict[str, Any]:
         "range": [-0.5, len(view.sites) - 0.5],
         "showgrid": False,
     }
+    traces = [trace, *_marks(view, marked)]
+    return {"data": traces, "layout": _layout(height, x, y) | {"plot_bgcolor": _NOTHING}}
+
+
+def similarity(*, height: int) -> dict[str, Any]:
+    """Any two steps of one site; page.js fills in the site that is chosen, and its steps."""
+    trace = {
+        "type": "heatmap",
+        "zmin": 0.0,
+        "zmax": 1.0,
+        "colorscale": [[i / (len(CIVIDIS) - 1), color] for i, color in enumerate(CIVIDIS)],
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "title": {"text": "J_W"}, "tickvals": [0, 0.5, 1]},
+        "hoverongaps": False,
+        "hovertemplate": "steps %{customdata[0]} and %{customdata[1]}<br><b>%{customdata[2]}</b><extra></extra>",
+    }
+    x = {"title": {"text": "step", "standoff": 6}, "showgrid": False, "constrain": "domain"}
+    y = x | {"scaleanchor": "x"}
     return {"data": [trace], "layout": _layout(height, x, y) | {"plot_bgcolor": _NOTHING}}
+
+
+def _marks(view: RunView, marked: Sequence[int]) -> list[dict[str, Any]]:
+    """Triangles on the upper edge of a heat map."""
+    shown = np.flatnonzero(np.isin(view.steps, np.asarray(marked, dtype=np.int64)))
+    if not shown.size:
+        return []
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": shown.tolist(),
+            "y": [len(view.sites) - 0.5] * shown.size,
+            "customdata": [f"{view.steps[index]:,}" for index in shown],
+            "marker": {"symbol": "triangle-down", "size": 9, "color": "#d55e00"},
+            "cliponaxis": False,
+            "showlegend": False,
+            "hovertemplate": "strike at step %{customdata}<extra></extra>",
+        }
+    ]
 
 
 def curves(runs: Mapping[int, RunView], scale: Scale, *, height: int) -> dict[str, Any]:

@@ -63,6 +63,37 @@
     return Plotly.relayout(element, { shapes });
   };
 
+  // A matrix from the triangle above its diagonal.
+  const square = (above, size, diagonal) => {
+    const rows = Array.from({ length: size }, () => new Array(size).fill(diagonal));
+    let place = 0;
+    for (let i = 0; i < size; i += 1) for (let j = i + 1; j < size; j += 1) { rows[i][j] = rows[j][i] = above[place]; place += 1; }
+    return rows;
+  };
+
+  // The map of the site that is chosen: numbers come in ten-thousandths, -1 for what is not defined.
+  const fillSimilarity = (element, chart) => {
+    const choice = document.querySelector(`select[data-chart="${element.id}"]`);
+    const { steps, values, errors } = DATA.similarities[chart.run][Number(choice.value)];
+    const size = steps.length;
+    const value = square(values, size, 10000);
+    const error = square(errors, size, 0);
+    const words = (v, e) => {
+      if (v < 0) return "not defined";
+      return e === 0 ? `${v / 10000} (exact)` : `${v / 10000} \u00b1 ${e < 0 ? "?" : e / 10000} (standard error)`;
+    };
+    const every = Math.max(1, Math.ceil(size / 6));
+    const shownAt = steps.map((_, index) => index).filter((index) => index % every === 0 || index === size - 1)
+      .filter((index, place, all) => index === size - 1 || size - 1 - index >= every / 2);
+    const axis = { tickvals: shownAt, ticktext: shownAt.map((index) => integer(steps[index])), range: [-0.5, size - 0.5] };
+    Object.assign(chart.figure.data[0], {
+      z: value.map((row) => row.map((v) => (v < 0 ? null : v / 10000))),
+      customdata: value.map((row, i) => row.map((v, j) => [integer(steps[i]), integer(steps[j]), words(v, error[i][j])])),
+    });
+    Object.assign(chart.figure.layout.xaxis, axis);
+    Object.assign(chart.figure.layout.yaxis, axis);
+  };
+
   const currentStep = () => (slider ? DATA.steps[Number(slider.value)] : null);
   const charts = [...document.querySelectorAll(".chart")].map((element) => ({
     element, chart: DATA.charts[element.id], measure: DATA.measures[DATA.charts[element.id].measure], drawn: false, step: null,
@@ -73,10 +104,11 @@
     if (!item.drawn) {
       item.drawn = true;
       if (chart.kind === "heatmap") drawHeatmap(element, chart, measure);
+      else if (chart.kind === "similarity") fillSimilarity(element, chart);
       else if (chart.kind === "curves") { fillCurves(chart, measure, currentStep()); item.step = currentStep(); }
       if (chart.kind !== "heatmap") Plotly.newPlot(element, chart.figure.data, chart.figure.layout, CONFIG);
     }
-    if (chart.kind === "training" || item.step === currentStep() && chart.kind === "curves") return;
+    if (chart.kind === "training" || chart.kind === "similarity" || item.step === currentStep() && chart.kind === "curves") return;
     item.step = currentStep();
     if (chart.kind === "heatmap") markHeatmap(element, chart, item.step);
     else { fillCurves(chart, measure, item.step); Plotly.react(element, chart.figure.data, chart.figure.layout, CONFIG); }
@@ -96,6 +128,14 @@
     request();
   }, { rootMargin: "600px" });
   charts.forEach((item) => watch.observe(item.element));
+
+  document.querySelectorAll("select[data-chart]").forEach((choice) => {
+    choice.addEventListener("change", () => {
+      const { element, chart } = charts.find((item) => item.element.id === choice.dataset.chart);
+      fillSimilarity(element, chart);
+      Plotly.react(element, chart.figure.data, chart.figure.layout, CONFIG);
+    });
+  });
 
   const tell = () => { output.textContent = integer(currentStep()); request(); };
   if (slider) { slider.addEventListener("input", tell); tell(); }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -13,8 +13,11 @@ from plotly.offline import get_plotlyjs
 
 from reluscope.measures.spec import FAMILIES, LAYER_MEASURES, Measure
 from reluscope.report import charts, text
+from reluscope.report.markup import empty, figure, panels, row
+from reluscope.report.page_health import health_section, strikes_section
 from reluscope.report.scalars import SCALARS
 from reluscope.report.scales import Scale, fit_scale
+from reluscope.report.similarity_maps import SimilarityMap, map_data, similarity_maps
 from reluscope.report.view import RunView
 
 __all__ = ["render_page"]
@@ -56,9 +59,12 @@ def render_page(views: Sequence[RunView]) -> str:
     body = [
         _header(views, shown, scales),
         "<main>",
+        health_section(views),
+        strikes_section(views),
         page.training(),
         page.slider(),
         *(page.family(family, meaning) for family, meaning in FAMILIES.items()),
+        page.similarities(),
         _absent(views, scales),
         _sites(views),
         "</main>",
@@ -76,21 +82,22 @@ class _Page:
         self._views = views
         self._scales = scales
         self._charts: dict[str, dict[str, Any]] = {}
+        self._maps = [similarity_maps(view) for view in views]
         self._height = min(max(240, 90 + 14 * max((len(view.sites) for view in views), default=0)), 460)
 
     def training(self) -> str:
         """The training curves, or what to do to have them."""
-        panels = []
+        parts = []
         for column, (title, meaning) in SCALARS.items():
-            figure = charts.training(self._views, column, height=260)
-            if figure is not None:
-                if any("opacity" in trace for trace in figure["data"]):
+            drawn = charts.training(self._views, column, height=260)
+            if drawn is not None:
+                if any("opacity" in trace for trace in drawn["data"]):
                     meaning += " Thin: as logged; thick: running mean."
-                chart = self._chart(f"training-{column}", {"kind": "training", "figure": figure}, 260)
-                panels.append(_figure(title, meaning, chart))
-        if not panels:
-            panels = [
-                _empty(
+                chart = self._chart(f"training-{column}", {"kind": "training", "figure": drawn}, 260)
+                parts.append(figure(title, meaning, chart))
+        if not parts:
+            parts = [
+                empty(
                     "No loss, accuracy or learning rate was logged. recorder.log(step, loss=..., "
                     "accuracy=..., lr=...) beside recorder.record(step) puts the training curve here.",
                     120,
@@ -98,7 +105,7 @@ class _Page:
             ]
         meaning = "What the training itself reported, against the number of updates done."
         lead = f'<h2 id="training">Training curve</h2><p class="lead">{meaning}</p>'
-        return lead + _panels(panels)
+        return lead + panels(parts)
 
     def slider(self) -> str:
         """The step that all curves show; nothing to choose from where there is one step or none."""
@@ -120,6 +127,18 @@ class _Page:
         sections = "\n".join(self._measure(measure) for measure in measures)
         return f'<h2 id="{family}">{html.escape(meaning)}</h2>\n{sections}'
 
+    def similarities(self) -> str:
+        """A map of any two steps for each run, of a site to choose."""
+        lead = (
+            "The weighted similarity J_W of the pattern distributions of any two recorded steps: 1 when all "
+            "counts are equal, 0 when no pattern is shared. Blocks along the diagonal are phases in which the "
+            "site hardly changed. From kept tables the values are exact, from samples estimates."
+        )
+        parts = [self._similarity(index, view) for index, view in enumerate(self._views)]
+        return (
+            f'<h2 id="similarities">Similarity of any two steps</h2><p class="lead">{lead}</p>{panels(parts)}'
+        )
+
     def data(self) -> dict[str, Any]:
         """Everything that page.js draws from."""
         return {
@@ -131,13 +150,14 @@ class _Page:
             "measures": {
                 name: self._measure_data(LAYER_MEASURES[name], scale) for name, scale in self._scales.items()
             },
+            "similarities": [map_data(maps) for maps in self._maps],
             "charts": self._charts,
         }
 
     def _measure(self, measure: Measure) -> str:
         scale = self._scales[measure.name]
-        panels = [self._heatmap(index, view, measure, scale) for index, view in enumerate(self._views)]
-        panels.append(self._curves(measure, scale))
+        parts = [self._heatmap(index, view, measure, scale) for index, view in enumerate(self._views)]
+        parts.append(self._curves(measure, scale))
         traits = {
             "Unit": text.unit(measure),
             "Bounds": text.bounds(measure),
@@ -150,28 +170,42 @@ class _Page:
             f'<section id="{measure.name}"><h3>{html.escape(measure.title)}'
             f'<span class="symbol">{html.escape(measure.symbol)}</span></h3>'
             f'<p>{html.escape(measure.description)}</p><p class="traits">{listed}</p>'
-            f"{_scale_bar(scale, self._has_gaps(measure))}{_panels(panels)}</section>"
+            f"{_scale_bar(scale, self._has_gaps(measure))}{panels(parts)}</section>"
         )
 
     def _heatmap(self, index: int, view: RunView, measure: Measure, scale: Scale) -> str:
         meaning = "Row: site, the input at the bottom. Column: measurement. Colour: as in the bar above."
         reason = text.nothing_to_draw(view, measure)
         if reason is not None:
-            return _figure(view.name, meaning, _empty(reason, self._height))
-        figure = charts.heatmap(view, scale, height=self._height)
-        chart = {"kind": "heatmap", "measure": measure.name, "run": index, "figure": figure}
-        return _figure(view.name, meaning, self._chart(f"{measure.name}-{index}", chart, self._height))
+            return figure(view.name, meaning, empty(reason, self._height))
+        marked = [one.step for one in view.strikes.strikes] if measure.family == "changes" else []
+        drawn = charts.heatmap(view, scale, height=self._height, marked=marked)
+        chart = {"kind": "heatmap", "measure": measure.name, "run": index, "figure": drawn}
+        return figure(view.name, meaning, self._chart(f"{measure.name}-{index}", chart, self._height))
 
     def _curves(self, measure: Measure, scale: Scale) -> str:
         runs = [index for index, view in enumerate(self._views) if view.has(measure.name)]
         drawn = {index: self._views[index] for index in runs}
-        figure = charts.curves(drawn, scale, height=self._height)
-        chart = {"kind": "curves", "measure": measure.name, "runs": runs, "figure": figure}
+        curves = charts.curves(drawn, scale, height=self._height)
+        chart = {"kind": "curves", "measure": measure.name, "runs": runs, "figure": curves}
         meaning = "The same numbers site by site, at the slider's step or the last measurement before it."
         if len(self._steps()) < 2:
             meaning = "The same numbers, site by site, at the only step measured."
         content = self._chart(f"{measure.name}-curves", chart, self._height)
-        return _figure("Across the layers", meaning, content)
+        return figure("Across the layers", meaning, content)
+
+    def _similarity(self, index: int, view: RunView) -> str:
+        maps = self._maps[index]
+        if not maps:
+            return figure(view.name, "Row and column: step.", empty(text.no_similarities(view), 240))
+        name = f"similarity-{index}"
+        self._charts[name] = {"kind": "similarity", "run": index, "figure": charts.similarity(height=460)}
+        options = "".join(
+            f'<option value="{place}">{html.escape(one.site)}</option>' for place, one in enumerate(maps)
+        )
+        control = f'<label class="choice">Site <select data-chart="{name}">{options}</select></label>'
+        chart = f'<div class="chart square" id="{name}" style="height:460px"></div>'
+        return figure(view.name, _map_meaning(maps), chart, control=control)
 
     def _has_gaps(self, measure: Measure) -> bool:
         return any(
@@ -194,12 +228,20 @@ class _Page:
         }
 
 
+def _map_meaning(maps: Sequence[SimilarityMap]) -> str:
+    shown, there = max((len(one.steps), one.num_steps) for one in maps)
+    meaning = "Row and column: step, evenly spaced whatever the steps are."
+    if shown < there:
+        meaning += f" {shown} of the {there:,} steps that can be compared, evenly chosen."
+    return meaning
+
+
 def _header(views: Sequence[RunView], shown: Sequence[RunView], scales: dict[str, Scale]) -> str:
     """What was trained and measured, what to know before reading, and where to find what."""
     facts = [text.facts(view) for view in views]
     labels = list(dict.fromkeys(label for found in facts for label in found))
     heads = "".join(f"<th>{_swatch(index, view, len(views))}</th>" for index, view in enumerate(views))
-    rows = "".join(_row(f"<th>{label}</th>", [found.get(label, "-") for found in facts]) for label in labels)
+    rows = "".join(row(f"<th>{label}</th>", [found.get(label, "-") for found in facts]) for label in labels)
     noted = [(view, text.notes(view, len(drawn.steps))) for view, drawn in zip(views, shown, strict=True)]
     warned = "".join(_notes(view, found, len(views)) for view, found in noted if found)
     lead = (
@@ -217,13 +259,15 @@ def _header(views: Sequence[RunView], shown: Sequence[RunView], scales: dict[str
 
 def _contents(scales: dict[str, Scale]) -> str:
     """Links to every section, the measures grouped by family."""
-    lines = ['<a href="#training">Training curve</a>']
+    lines = [
+        '<a href="#health">Health</a>, <a href="#strikes">strikes</a>, <a href="#training">training curve</a>'
+    ]
     for family, meaning in FAMILIES.items():
         measures = [m for m in LAYER_MEASURES.values() if m.family == family and m.name in scales]
         if measures:
             links = ", ".join(f'<a href="#{m.name}">{html.escape(m.title)}</a>' for m in measures)
             lines.append(f"{html.escape(meaning)}: {links}")
-    lines.append('<a href="#sites">Sites</a>')
+    lines.append('<a href="#similarities">Similarity of any two steps</a>, <a href="#sites">sites</a>')
     return "<nav><ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul></nav>"
 
 
@@ -263,7 +307,7 @@ def _scale_bar(scale: Scale, has_gaps: bool) -> str:
 def _absent(views: Sequence[RunView], scales: dict[str, Scale]) -> str:
     """Measures that no run has, with the reason: a figure never leaves a panel out without a word."""
     if not any(len(view.steps) for view in views):
-        return '<h2 id="absent">Measures</h2>' + _empty(
+        return '<h2 id="absent">Measures</h2>' + empty(
             "Nothing has been measured yet. Each measure appears here from the first measurement on.", 120
         )
     reasons: dict[str, list[str]] = {}
@@ -304,19 +348,16 @@ def _site_rows(view: RunView) -> tuple[list[str], list[list[Any]]]:
 def _site_table(view: RunView) -> str:
     columns, rows = _site_rows(view)
     if not rows:
-        return _empty("The sites are known from the first measurement on.", 80)
+        return empty("The sites are known from the first measurement on.", 80)
     heads = "".join(f"<th>{_SITE_COLUMNS[column]}</th>" for column in columns)
     cells = "".join(
-        _row(f'<td class="n">{index}</td>', [_cell(value) for value in row]) for index, row in enumerate(rows)
+        row(f'<td class="n">{index}</td>', [_cell(value) for value in values])
+        for index, values in enumerate(rows)
     )
     return (
         f'<div class="scroll"><table><thead><tr><th class="n">#</th>{heads}</tr></thead>'
         f"<tbody>{cells}</tbody></table></div>"
     )
-
-
-def _row(head: str, cells: Iterable[str]) -> str:
-    return f"<tr>{head}{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
 
 
 def _cell(value: Any) -> str:
@@ -325,19 +366,6 @@ def _cell(value: Any) -> str:
     if value is None or value != value:
         return "-"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _panels(panels: Iterable[str]) -> str:
-    return f'<div class="panels">{"".join(panels)}</div>'
-
-
-def _figure(title: str, meaning: str, content: str) -> str:
-    caption = f"<b>{html.escape(title)}</b><span>{html.escape(meaning)}</span>"
-    return f"<figure><figcaption>{caption}</figcaption>{content}</figure>"
-
-
-def _empty(reason: str, height: int) -> str:
-    return f'<div class="empty" style="min-height:{height}px">{html.escape(reason)}</div>'
 
 
 def _document(title: str, body: str, data: dict[str, Any]) -> str:

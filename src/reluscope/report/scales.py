@@ -16,13 +16,15 @@ import numpy.typing as npt
 
 from reluscope.measures.spec import Measure
 
-__all__ = ["Scale", "fit_scale", "nice_ticks", "number"]
+__all__ = ["CIVIDIS", "Scale", "fit_scale", "nice_ticks", "number"]
 
-# 11 stops of matplotlib's cividis and of ColorBrewer's RdBu (red: fewer, blue: more).
-_CIVIDIS = (
+CIVIDIS = (
     *("#00224e", "#083370", "#35456c", "#4f576c", "#666970", "#7d7c78"),
     *("#948e77", "#aea371", "#c8b866", "#e5cf52", "#fee838"),
 )
+"""11 stops of matplotlib's cividis."""
+
+# ColorBrewer's RdBu (red: fewer, blue: more).
 _RED_BLUE = (
     *("#67001f", "#b2182b", "#d6604d", "#f4a582", "#fddbc7", "#f7f7f7"),
     *("#d1e5f0", "#92c5de", "#4393c3", "#2166ac", "#053061"),
@@ -125,7 +127,7 @@ def _scale(kind: str, low: float, high: float, *, ticks: _Ticks, threshold: floa
         low=low,
         high=high,
         ticks=tuple(ticks(low, high, threshold)),
-        colors=_RED_BLUE if kind == "symlog" else _CIVIDIS,
+        colors=_RED_BLUE if kind == "symlog" else CIVIDIS,
     )
 
 

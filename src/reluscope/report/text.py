@@ -14,9 +14,11 @@ from reluscope.report.view import RunView
 __all__ = [
     "bounds",
     "facts",
+    "no_similarities",
     "not_recorded",
     "notes",
     "nothing_to_draw",
+    "sentence",
     "shorten",
     "shown_ticks",
     "site_labels",
@@ -122,6 +124,16 @@ def nothing_to_draw(view: RunView, measure: Measure) -> str | None:
     return f"This run did not record it: {not_recorded(measure)}."
 
 
+def no_similarities(view: RunView) -> str:
+    """Why there is no map of the similarities of its steps."""
+    if len(view.steps) < 2:
+        return "Needs at least two measurements."
+    return (
+        "This run keeps neither samples nor tables of at least two steps. rs.Patterns(sample_size=4096) samples "
+        'while recording, rs.Patterns(keep=("all",)) keeps every table.'
+    )
+
+
 def notes(view: RunView, shown: int) -> list[str]:
     """What to know before reading the pictures of this run: its state, and the run's own warnings."""
     found = []
@@ -140,7 +152,7 @@ def notes(view: RunView, shown: int) -> list[str]:
             f"The page draws {shown:,} of the {len(view.steps):,} measurements, evenly chosen; all of them "
             "are in the run."
         )
-    return found + [_sentence(text) for text in view.warnings]
+    return found + [sentence(text) for text in view.warnings]
 
 
 def facts(view: RunView) -> dict[str, str]:
@@ -268,6 +280,7 @@ def _environment(found: Any) -> str:
     return ", ".join(parts)
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """With a capital at its start and a stop at its end."""
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
