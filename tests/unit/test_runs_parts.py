@@ -80,7 +80,9 @@ def test_merging_replaces_rows_where_they_stand_and_appends_the_rest(tmp_path):
         rows = pa.concat_tables([one.rows_at(step) for step in one.steps()])
         lengths = [len(indices) for indices in rows.column("indices").to_pylist()]
         assert dict(zip(one.steps(), lengths, strict=True)) == {
-            **{2: 0, 4: 0, 8: 0},
+            2: 0,
+            4: 0,
+            8: 0,
             **dict.fromkeys((0, 5, 6, 9, 10, 12, 14), 1),
         }
         assert one.rows_at(0).num_rows == 1
