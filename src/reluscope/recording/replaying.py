@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ class ReplayResult:
 def replay(
     model: nn.Module,
     probe: Probe,
-    checkpoints: Sequence[str | os.PathLike[str]],
+    checkpoints: Iterable[str | os.PathLike[str]],
     run: str | os.PathLike[str],
     *,
     like: str | os.PathLike[str] | None = None,

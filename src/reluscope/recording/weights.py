@@ -9,7 +9,7 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -41,7 +41,7 @@ class SavedWeights:
 
 
 def locate_weights(
-    paths: Sequence[str | os.PathLike[str]], *, steps: Sequence[int] | None = None
+    paths: Iterable[str | os.PathLike[str]], *, steps: Sequence[int] | None = None
 ) -> list[SavedWeights]:
     """The files in order of their steps.
 
