@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +32,7 @@ def show(
         bool, typer.Option("--json", help="Print everything as JSON and nothing else.")
     ] = False,
 ) -> None:
-    """Show what is in a run: model, probe, steps, the last measurement of every site, and warnings."""
+    """Show what is in a run: model, probe, steps, the last measurement of every site, and what stands out."""
     from reluscope.runs import open_run
 
     opened = open_run(run)
@@ -65,6 +66,8 @@ def _content(run: Any) -> dict[str, Any]:
             "info": run.info,
             "steps": run.steps,
             "warnings": run.warnings,
+            "health": [asdict(finding) for finding in run.health],
+            "strikes": asdict(run.strikes),
             "last_scalars": scalars.tail(1).to_dict("records")[0] if len(scalars) else None,
             "last": last.to_dict("records"),
         }

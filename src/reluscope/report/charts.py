@@ -73,7 +73,12 @@ def similarity(*, height: int) -> dict[str, Any]:
         "zmin": 0.0,
         "zmax": 1.0,
         "colorscale": [[i / (len(CIVIDIS) - 1), color] for i, color in enumerate(CIVIDIS)],
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "title": {"text": "J_W"}, "tickvals": [0, 0.5, 1]},
+        "colorbar": {
+            "thickness": 10,
+            "outlinewidth": 0,
+            "title": {"text": "J_W", "side": "right"},
+            "tickvals": [0, 0.5, 1],
+        },
         "hoverongaps": False,
         "hovertemplate": "steps %{customdata[0]} and %{customdata[1]}<br><b>%{customdata[2]}</b><extra></extra>",
     }

@@ -129,11 +129,17 @@ def draw_paper_figure(figure: str, runs: Sequence[Run]) -> Figure:
         raise nothing_to_place(figure, left_out)
     if figure == "fig2":
         return draw_entropy_curves(chosen, _footer(chosen, left_out))
-    if figure == "fig3":
-        grid = _Grid(chosen, left_out, _ALL_METHODS, _THREE, per_epoch=True, nets_down=False)
-    else:
-        places = _NETS if figure == "fig1" else _NETS[::-1]
-        grid = _Grid(chosen, left_out, places, _FIVE, per_epoch=figure == "fig4", nets_down=figure == "fig4")
+    places = {"fig1": _NETS, "fig3": _ALL_METHODS, "fig4": _NETS[::-1]}[figure]
+    if not place_runs(chosen, places):
+        raise nothing_to_place(figure, [*left_out, *(one.view.name for one in chosen)])
+    grid = _Grid(
+        chosen,
+        left_out,
+        places,
+        _THREE if figure == "fig3" else _FIVE,
+        per_epoch=figure != "fig1",
+        nets_down=figure == "fig4",
+    )
     return grid.draw()
 
 
@@ -155,8 +161,6 @@ class _Grid:
         self._places, self._rows = places, rows
         self._per_epoch = per_epoch and all(one.steps_per_epoch for one in self._runs.values())
         self._nets_down = nets_down
-        if not self._runs:
-            raise nothing_to_place("this figure", self._left_out)
 
     def draw(self) -> Figure:
         figure, axes = self._axes()

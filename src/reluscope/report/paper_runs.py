@@ -23,6 +23,7 @@ __all__ = [
     "PaperRun",
     "Place",
     "field_of",
+    "nothing_to_place",
     "paper_runs",
     "place_runs",
     "similarity_field",
@@ -208,7 +209,8 @@ def _paper_run(run: Run) -> PaperRun | None:
 
 def nothing_to_place(figure: str, left_out: Sequence[str]) -> ExportError:
     """No run at all belongs in the figure."""
-    found = f"{len(left_out)} runs were given, none of them made for it" if left_out else "no run was given"
+    given = f"{len(left_out)} runs were" if len(left_out) > 1 else "1 run was"
+    found = f"{given} given, none of them made for it" if left_out else "no run was given"
     return ExportError(
         f"{figure} of the paper was asked for, but {found} (a run belongs by the specification in its run.json: a "
         f'network of the paper, experiment "{figure}" or none). `reluscope reproduce {figure}` makes them.'

@@ -1,0 +1,292 @@
+"""Figures of the paper from made-up runs: what stands where, what is missing, what is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from reluscope.errors import ExportError
+from reluscope.measures.similarity import PatternSample
+from reluscope.report import paper_panels
+from reluscope.report.paper import draw_paper_figure
+from reluscope.report.paper_curves import moment_index
+from reluscope.report.paper_runs import Field, Place, paper_runs, stage_ends
+from reluscope.runs import RunWriter, open_run
+from reluscope.runs.strikes import RunStrike, RunStrikes
+
+
+def sites_of(net: str, depth: int) -> list[str]:
+    blocks = (depth - 2) // 6
+    each = ("",) if net == "pyramidnet" else ("1", "2")
+    inner = [f"stage{stage}.{block}.act{n}" for stage in (1, 2, 3) for block in range(blocks) for n in each]
+    return [*inner, "act"] if net == "pyramidnet" else ["act", *inner]
+
+
+@pytest.fixture
+def train(tmp_path):
+    """A run of a made-up training; entropy = 0.5 + 0.01 site + seed / 100, so that every value can be told."""
+
+    def make(
+        net: str,
+        depth: int = 20,
+        *,
+        steps=(0, 1, 2, 9, 41, 50, 100),
+        activation: str = "relu",
+        method: str = "milestones",
+        seed: int = 0,
+        experiment: str | None = "fig1",
+        sampled: bool = True,
+        num_steps: int = 100,
+        coverage=lambda site: 0.9,
+        **columns: float,
+    ):
+        name = f"{net}{depth}-{activation}-{method}-seed{seed}"
+        sites = sites_of(net, depth)
+        training = {
+            "model": {"name": net, "depth": depth, "activation": activation},
+            "schedule": {"name": method, "milestones": [0.5, 0.75]},
+            "training": {"seed": seed},
+            "data": {"name": "cifar10"},
+            "experiment": experiment,
+            "scale": "smoke",
+        }
+        info = {
+            "training": training,
+            "training_steps": {"num_steps": num_steps, "steps_per_epoch": 10},
+            "sites": [{"name": site} for site in sites],
+            "probe": {"num_samples": 1234},
+        }
+        with RunWriter.create(tmp_path / (experiment or "any") / name, info) as writer:
+            for step in steps:
+                rows = [
+                    {
+                        "site": site,
+                        "site_index": index,
+                        "relative_entropy": 0.5 + 0.01 * index + seed / 100 + step / 10_000,
+                        "total": 1000 + step,
+                        "max_frequency": 0.1,
+                        "relative_change": None if step == 0 else -0.5,
+                        "churn_rate": None if step == 0 else 0.5,
+                        "coverage": coverage(index),
+                        "weighted_jaccard_to_init": 0.25 if step else 1.0,
+                        "occupancy": 0.1,
+                        "exact": True,
+                    }
+                    | columns
+                    for index, site in enumerate(sites)
+                ]
+                writer.commit(step, rows, samples={site: sample(step) for site in sites} if sampled else None)
+        return open_run(tmp_path / (experiment or "any") / name)
+
+    return make
+
+
+def sample(step: int) -> PatternSample:
+    """A whole table of ten patterns, of which `step` / 10 are others than at first."""
+    keys = np.arange(10, dtype=np.uint64)[:, None] + np.uint64(step // 10)
+    counts = np.ones(10, dtype=np.int64)
+    return PatternSample(keys=keys, counts=counts, tau=0.0, num_evaluations=10, num_patterns=10)
+
+
+def meshes(figure: Figure) -> list:
+    """The panels with a heat map, in the order they were made: row by row (colour bars have no title or ticks)."""
+    return [ax for ax in figure.axes if ax.collections and ax.get_label() != "<colorbar>"]
+
+
+def words(figure: Figure) -> str:
+    found = [text.get_text() for ax in figure.axes for text in ax.texts] + [
+        text.get_text() for text in figure.texts
+    ]
+    titles = [ax.get_title() for ax in figure.axes]
+    return " ".join(" ".join([*found, *titles]).split())
+
+
+def test_figure_1_has_a_column_for_each_net_and_a_row_for_each_measure(train) -> None:
+    runs = [train(net) for net in ("toynet", "resnet", "convnet")]
+    figure = draw_paper_figure("fig1", runs)
+    figure.draw_without_rendering()
+    panels = meshes(figure)
+    assert len(panels) == 3 * 6
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["ResNet-20", "ConvNet-20", "ToyNet-20"]
+    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    labels = [bar.get_ylabel().replace("\n", " ") for bar in bars]
+    assert labels == [
+        "Distinct patterns",
+        "Relative change",
+        "Churn rate",
+        "Most frequent pattern",
+        "Relative entropy",
+        "$J_W$ to initialisation (step 1)",
+    ]
+    entropy = np.asarray(panels[12].collections[0].get_array())
+    assert entropy.shape == (19, 7)
+    assert entropy[0, 0] < entropy[18, 0]  # the input at the bottom
+    assert panels[12].get_ylim() == (-0.5, 18.5)
+    for row in range(6):  # one scale in each row
+        assert len({panels[3 * row + column].collections[0].get_clim() for column in range(3)}) == 1
+    to_one = np.asarray(panels[15].collections[0].get_array())[0]
+    assert to_one[1] == 1.0
+    assert to_one[5] == pytest.approx(5 / 15)  # five of ten patterns are others at step 50
+    assert "CIFAR-10; 1,234 probe images; smoke scale; seed 0." in words(figure)
+    lines = [line.get_ydata()[0] for line in panels[0].lines]
+    assert lines == [6.5, 12.5]
+
+
+def test_similarity_falls_back_to_step_0_where_nothing_was_sampled(train) -> None:
+    figure = draw_paper_figure("fig1", [train("resnet"), train("convnet", sampled=False)])
+    bars = [ax.get_ylabel() for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert "(step 0)" in bars[-1]
+    assert np.asarray(meshes(figure)[-1].collections[0].get_array()).min() == 0.25
+
+
+def test_a_missing_run_leaves_a_panel_that_names_it(train) -> None:
+    other = train("resnet", experiment="fig4")
+    figure = draw_paper_figure("fig1", [train("resnet"), other])
+    assert words(figure).count("No run of ConvNet-20, ReLU, stepwise") == 6
+    assert f"Given, but not drawn here: {other.name}." in words(figure)
+    half = draw_paper_figure("fig1", [train("convnet", num_steps=1000)])
+    assert "ConvNet-20 (until step 100 of 1,000)" in words(half)
+
+
+def test_seeds_beyond_the_first_and_other_activations_are_named(train) -> None:
+    runs = [train("resnet", seed=1), train("resnet", seed=0), train("resnet", activation="leaky_relu")]
+    text = words(draw_paper_figure("fig1", runs))
+    assert "resnet20-leaky_relu-milestones-seed0, resnet20-relu-milestones-seed1" in text
+    assert "seed 0." in text
+
+
+def test_figure_2_means_and_spread_over_seeds(train) -> None:
+    runs = [
+        train(net, depth, seed=seed, experiment="fig2")
+        for net in ("resnet", "convnet")
+        for depth in (8, 14)
+        for seed in (0, 2, 4)
+        if not (net == "convnet" and depth == 14)
+    ]
+    figure = draw_paper_figure("fig2", runs)
+    figure.draw_without_rendering()
+    axes = np.array(figure.axes).reshape(5, 3)
+    assert [ax.get_title() for ax in axes[0]] == ["ResNet", "ConvNet", "ToyNet"]
+    lines = {line.get_label(): line for line in axes[0, 0].lines}
+    mean = lines["b = 1, 3 seeds"].get_ydata()
+    np.testing.assert_allclose(mean, 0.5 + 0.01 * np.arange(7) + 0.02 + 0.0001)  # at step 1
+    assert len(lines["b = 2, 3 seeds"].get_ydata()) == 13
+    band = axes[0, 0].collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() - band.min() == pytest.approx(0.06 + 2 * 0.02)  # sd of 0, .02, .04 is .02
+    for row, step in zip(axes, (1, 9, 41, 50, 100), strict=True):
+        at = row[0].lines[0].get_ydata()[0]
+        assert at == pytest.approx(0.52 + step / 10_000)
+    assert "missing: b = 2" in [text.get_text() for text in axes[0, 1].texts]
+    assert "No run of ToyNet measured here." in words(figure)
+    assert "seeds 0, 2, 4" in words(figure)
+
+
+def test_moments_that_were_not_measured_are_missing(train) -> None:
+    (run,), _ = paper_runs("fig2", [train("resnet", steps=(0, 8, 47, 60), experiment=None)])
+    assert moment_index(run, "init") is None
+    assert moment_index(run, "8") is None  # our step 8 is not the paper's
+    assert moment_index(run, "half") == 2  # 47 is near enough to 50, 60 is beyond the drop
+    assert moment_index(run, "end") is None
+    (run,), _ = paper_runs("fig2", [train("resnet", steps=(0, 44, 51, 100), experiment="fig2")])
+    assert moment_index(run, "half") is None
+
+
+def test_figure_3_has_ten_methods_and_says_what_was_not_recorded(train) -> None:
+    runs = [
+        train("convnet", experiment="fig3"),
+        train("resnet", activation="prelu", experiment="fig3", sampled=False),
+        train("resnet", method="cyclic", experiment="fig3", occupancy=None),
+        train("pyramidnet", experiment="fig3"),
+        train("fixup_resnet", experiment="fig3"),
+    ]
+    figure = draw_paper_figure("fig3", runs)
+    figure.draw_without_rendering()
+    heads = [ax.get_title().replace("\n", " ") for ax in figure.axes[:10]]
+    assert heads[:4] == [
+        "ConvNet-20 stepwise",
+        "ConvNet-20 PReLU stepwise",
+        "ConvNet-20 CyclicLR",
+        "ConvNet-20 OneCycleLR",
+    ]
+    assert heads[8:] == ["PyramidNet-20 stepwise", "FixUp ResNet-20 stepwise"]
+    assert len(meshes(figure)) == 3 * 5 - 2
+    assert "keeps neither samples nor tables" in words(figure)
+    assert "recorded without the hash list" in words(figure)
+    to_final = np.asarray(meshes(figure)[5].collections[0].get_array())[0]
+    assert to_final[-1] == 1.0
+    assert to_final[0] == 0.25  # compared exactly while recording
+    assert to_final[1] == 0.0  # ten patterns later, none is left
+    assert meshes(figure)[0].get_xlim() == (0.0, 10.0)  # epochs
+
+
+def test_figure_4_lies_on_its_side(train) -> None:
+    runs = [train(net, experiment="fig4") for net in ("toynet", "resnet", "convnet")]
+    figure = draw_paper_figure("fig4", runs)
+    figure.draw_without_rendering()
+    axes = np.array(figure.axes[:18]).reshape(3, 6)
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == [
+        "ToyNet-20\nsite",
+        "ConvNet-20\nsite",
+        "ResNet-20\nsite",
+    ]
+    assert [ax.get_xlabel() for ax in axes[2]] == ["epoch"] * 6
+
+
+def test_low_coverage_is_hatched(train) -> None:
+    figure = draw_paper_figure("fig1", [train("resnet", coverage=lambda site: 0.4 if site >= 17 else 0.9)])
+    panels = meshes(figure)
+    assert [len(ax.collections) for ax in panels] == [1, 1, 3, 1, 3, 3]
+    assert panels[4].collections[1].get_hatch()
+
+
+def test_strikes_are_marked_in_the_row_of_changes(train) -> None:
+    run = train("resnet")
+    assert "Triangles" not in words(draw_paper_figure("fig1", [run]))
+    run.__dict__["strikes"] = RunStrikes(strikes=(RunStrike(step=41, num_sites=19, largest_z=9.0),))
+    figure = draw_paper_figure("fig1", [run])
+    assert meshes(figure)[1].lines[-1].get_xdata() == [41]
+    assert "Triangles: strikes." in words(figure)
+
+
+def test_more_measurements_than_pixels_keep_the_largest_change() -> None:
+    values = np.zeros((3000, 2))
+    values[1200, 0], values[1201, 0] = 3.0, -4.0
+    field = Field(steps=np.arange(3000), values=values, low_coverage=np.zeros((3000, 2), dtype=bool))
+    extremes = paper_panels._pooled(field, extremes=True)
+    assert extremes.values.shape == (600, 2)
+    assert extremes.values.min() == -4.0
+    means = paper_panels._pooled(field, extremes=False)
+    assert means.values[240, 0] == pytest.approx(-1 / 5)
+    assert (means.steps[0], means.steps[-1]) == (2, 2999)
+    assert paper_panels._pooled(means, extremes=False) is means
+
+
+def test_stages_of_each_net(train) -> None:
+    found = {}
+    for net, depth in (("resnet", 8), ("convnet", 32), ("pyramidnet", 20), ("fixup_resnet", 20)):
+        (run,), _ = paper_runs("fig1", [train(net, depth)])
+        found[net] = stage_ends(run)
+    assert found == {
+        "resnet": [2, 4],
+        "convnet": [10, 20],
+        "pyramidnet": [2, 5],
+        "fixup_resnet": [6, 12],
+    }
+
+
+def test_places_in_words() -> None:
+    place = Place(net="resnet", activation="prelu")
+    assert (place.net_name, place.method_name) == ("ResNet-20", "PReLU stepwise")
+    assert Place(net="fixup_resnet").words == "FixUp ResNet-20, ReLU, stepwise"
+
+
+def test_what_cannot_be_drawn(train) -> None:
+    with pytest.raises(ExportError, match="there are fig1, fig2, fig3, fig4"):
+        draw_paper_figure("fig5", [])
+    with pytest.raises(ExportError, match="no run was given"):
+        draw_paper_figure("fig1", [])
+    with pytest.raises(ExportError, match="1 run was given, none of them made for it"):
+        draw_paper_figure("fig3", [train("resnet", experiment="fig1")])
+    with pytest.raises(ExportError, match="reluscope reproduce fig1"):
+        draw_paper_figure("fig1", [train("pyramidnet")])
