@@ -41,6 +41,7 @@ from reluscope.measures.patterns import (
     total_fraction,
 )
 from reluscope.measures.permutations import information_excess, permuted_information
+from reluscope.measures.similarity import PatternSample, similarities, similarity_matrix
 from reluscope.measures.spec import FAMILIES, LAYER_MEASURES, Measure
 from reluscope.measures.strikes import Strike, StrikeRule, StrikeSearch, find_strikes
 
@@ -53,6 +54,7 @@ __all__ = [
     "Joinable",
     "Measure",
     "PairLike",
+    "PatternSample",
     "Spectrum",
     "Strike",
     "StrikeRule",
@@ -79,6 +81,8 @@ __all__ = [
     "relative_entropy",
     "relative_information",
     "relative_joint_entropy",
+    "similarities",
+    "similarity_matrix",
     "spectrum",
     "summarize",
     "summarize_change",
