@@ -109,6 +109,29 @@ def test_without_one_training_the_claim_names_it(claim, position):
     assert decided_on(result) == f"needs {need.text}: `reluscope reproduce {need.experiment}`"
 
 
+def test_images_and_seeds_that_parts_ask_for():
+    parts = [(claim.id, part) for claim in CLAIMS for part in claim.parts]
+    assert {(claim, part.name): part.min_images for claim, part in parts if part.min_images} == {
+        ("A1", "printed totals"): 49_500,
+        ("A3", "block 1 lowest"): 4000,
+        ("A3", "block 2 highest early"): 4000,
+        ("A3", "block 2 highest at the end"): 4000,
+        ("A4", "thinner deep down"): 16_000,
+        ("A5", "printed ranges"): 49_500,
+        ("A9", "ResNet saturated"): 49_500,
+        ("A9", "plain nets fall"): 49_500,
+        ("A10", "printed values"): 49_500,
+    }
+    counted = [(claim, part) for claim, part in parts if part.role != "apart"]
+    assert {claim for claim, part in counted if part.min_seeds == 3} == {"A6", "A7", "A8", "A9"}
+    assert {part.name for claim, part in counted if part.min_seeds == 5} == {
+        "spread of nets",
+        "spread and depth",
+        "spread is back",
+    }
+    assert all(part.min_seeds > 1 for claim, part in counted if claim in ("A6", "A7", "A8", "A9"))
+
+
 @pytest.mark.parametrize(
     ("claim", "part"), [(claim.id, part.name) for claim in CLAIMS for part in claim.parts if part.min_images]
 )
@@ -139,6 +162,17 @@ def test_the_smoke_scale_decides_nothing():
     for claim, (world, _) in CASES.items():
         result = decide_claim(CLAIM[claim], [replace(study, scale="smoke") for study in world()])
         assert result.verdict is Verdict.TOO_SMALL, claim
+
+
+def test_numbers_that_are_shown_only():
+    shown = judged("A1", zero=0.5).part("printed totals").checks[-1]
+    assert (shown.values, shown.counts) == ((11e6,), False)
+
+
+def test_waves_need_two_cycles():
+    result = judged("A12", cycles=1)
+    assert result.part("waves").verdict is Verdict.TOO_SMALL
+    assert "has 1 cycles of the learning rate; 2 are needed" in result.part("waves").reason
 
 
 def test_figures_that_absolute_numbers_belong_to():

@@ -70,8 +70,8 @@ def a7(
     toy41=0.4,
     conv41=0.38,
     res41=0.15,
-    zero_toy=0.95,
-    zero_conv=0.95,
+    zero_toy=0.97,
+    zero_conv=0.96,
     zero_res=0.95,
     noise=1.0,
     conv_spread=0.026,
@@ -127,10 +127,10 @@ A7 = [
     ("order at 41", {"conv41": 0.151, "noise": 0.0}, {"conv41": 0.149, "noise": 0.0}),
     ("order at 41", {"toy41": 0.151, "noise": 0.0}, {"toy41": 0.149, "noise": 0.0}),
     ("spread of nets", {"conv_spread": 0.0051}, {"conv_spread": 0.0049}),
-    ("spread and depth", {"depth_order": (1, 2, 5, 4, 3)}, {"depth_order": (1, 4, 3, 5, 2)}),  # 0.6 and 0.3
+    ("spread and depth", {"depth_order": (1, 2, 5, 4, 3)}, {"depth_order": (4, 1, 2, 3, 5)}),  # 0.6 and 0.4
     ("spread is back", {"end_factor": 0.99}, {"end_factor": 1.01}),
     ("falls from step 0", {"zero_res": 0.801}, {"zero_res": 0.799}),
-    ("order at 9 from step 0", {"zero_toy": 0.851}, {"zero_toy": 0.849}),
+    ("order at 9 from step 0", {"zero_toy": 0.861}, {"zero_toy": 0.859}),
     ("order at 41 from step 0", {"zero_conv": 0.721, "noise": 0.0}, {"zero_conv": 0.719, "noise": 0.0}),
 ]
 
@@ -209,7 +209,7 @@ A9 = [
 
 
 def a20(
-    *, toy=0.3, conv=0.2, res=0.05, back=0.1, zero=0.9, zero_res=0.9, coverage=1.0, num_images=50_000, **_
+    *, toy=0.3, conv=0.2, res=0.05, back=0.1, zero=0.95, zero_res=0.9, coverage=1.0, num_images=50_000, **_
 ):
     depths = {"toynet": (toy, zero), "convnet": (conv, zero), "resnet": (res, zero_res)}
 
@@ -233,7 +233,7 @@ A20 = [
     ("plain nets dip", {"back": 0.0501}, {"back": 0.0499}),
     ("ResNet does not", {"res": 0.0999}, {"res": 0.1001}),
     ("plain nets dip from step 0", {"zero": 0.7501}, {"zero": 0.7499}),
-    ("ResNet does not from step 0", {"zero_res": 0.9499}, {"zero_res": 0.9501}),
+    ("ResNet does not from step 0", {"zero_res": 0.9749}, {"zero_res": 0.9751}),
 ]
 
 CASES = {"A6": (a6, A6), "A7": (a7, A7), "A8": (a8, A8), "A9": (a9, A9), "A20": (a20, A20)}

@@ -35,6 +35,10 @@ def a5(
     conv_2=0.08,
     conv_3=0.07,
     res_1=0.15,
+    toy_at_12=None,
+    toy_at_0=None,
+    toy_end_at_0=None,
+    res_6=None,
     toy_0=0.03,
     conv_2_0=0.08,
     res_1_0=0.15,
@@ -44,11 +48,17 @@ def a5(
 ):
     def kept(net, experiment):
         def similar(step, to, site):
+            assert to <= 1, "only the states before and after the first update are asked for"
             if step == to:
                 return 1.0
             if step <= 2:
                 return 0.16
+            if net == "resnet" and site == 6 and res_6 is not None:
+                return res_6
             if net == "toynet":
+                single = {(41, 12): toy_at_12, (41, 0): toy_at_0, (3000, 0): toy_end_at_0}.get((step, site))
+                if single is not None:
+                    return single
                 if to == 0:
                     return toy_0
                 return toy if step == 41 else toy_end if experiment == "fig1" else toy_full
@@ -76,6 +86,8 @@ def a5(
 A5 = [
     ("ToyNet least", {"toy": 0.101}, {"toy": 0.102}),  # ConvNet has (7 x 0.12 + 6 x 0.08) / 13 = 0.1015
     ("ToyNet least", {"toy_full": 0.101}, {"toy_full": 0.102}),
+    ("ToyNet least", {"toy_at_12": 0.95}, {"toy_at_12": 0.97}),  # (12 x 0.03 + 0.96) / 13 is ConvNet's
+    ("ResNet more than ConvNet", {"res_1": 0.125, "res_6": 0.095}, {"res_1": 0.125, "res_6": 0.085}),
     ("ResNet more than ConvNet", {"res_1": 0.121}, {"res_1": 0.119}),
     ("block 1 most", {"conv_2": 0.119}, {"conv_2": 0.121}),
     ("block 1 most", {"conv_3": 0.119}, {"conv_3": 0.121}),
@@ -83,6 +95,9 @@ A5 = [
     ("printed ranges", {"res_1": 0.16}, {"res_1": 0.161}),
     ("printed ranges", {"toy": 0.05}, {"toy": 0.051}),
     ("printed ranges", {"toy": 0.01}, {"toy": 0.009}),
+    ("printed ranges", {"toy_at_0": 0.01}, {"toy_at_0": 0.009}),
+    ("printed ranges", {"toy_end_at_0": 0.04}, {"toy_end_at_0": 0.039}),
+    ("printed ranges", {"toy_end_at_0": 0.1}, {"toy_end_at_0": 0.101}),
     ("printed ranges", {"toy_end": 0.04}, {"toy_end": 0.039}),
     ("printed ranges", {"toy_end": 0.1}, {"toy_end": 0.101}),
     ("ToyNet least, to step 0", {"toy_0": 0.101}, {"toy_0": 0.102}),
@@ -197,6 +212,8 @@ def a12(
     wave=0.1,
     on_start=0.6,
     step_end=0.7,
+    on_low=0.15,
+    on_top=0.95,
     on_spread=0.05,
     cycles=2,
     coverage=1.0,
@@ -206,10 +223,10 @@ def a12(
     def cyclic(step, site):
         return 0.2 + 0.002 * step - wave * triangle(step, shift)
 
-    def ramp(start, end, length, spread):
+    def ramp(start, end, length, spread, low=0.15, top=0.95):
         def value(step, site):
             share = step / length
-            level = 0.15 if share < start else 0.35 if share < end else 0.95
+            level = low if share < start else 0.35 if share < end else top
             return level + spread * (site - 9) / 9
 
         return value
@@ -221,7 +238,9 @@ def a12(
     for net in ("resnet", "convnet"):
         runs += [
             to_final(net, cyclic, method="cyclic", rate=rate, **more),
-            to_final(net, ramp(on_start, on_start + 0.2, 200, on_spread), method="onecycle", **more),
+            to_final(
+                net, ramp(on_start, on_start + 0.2, 200, on_spread, on_low, on_top), method="onecycle", **more
+            ),
             to_final(net, ramp(0.2, step_end, 400, 0.1), steps=long, **more),
         ]
     return runs
@@ -229,9 +248,15 @@ def a12(
 
 A12 = [
     ("waves", {"wave": 0.1}, {"wave": -0.1}),
-    ("waves", {"shift": 10}, {"shift": 20}),
+    ("waves", {"shift": 14}, {"shift": 15}),  # -0.518 and -0.490
+    ("OneCycle later", {"on_low": 0.299}, {"on_low": 0.301}),
     ("OneCycle later", {"on_start": 0.25}, {"on_start": 0.15}),
     ("OneCycle even", {"on_spread": 0.0999}, {"on_spread": 0.1001}),
+    (
+        "OneCycle fast",
+        {"step_end": 0.35, "on_top": 0.901},
+        {"step_end": 0.35, "on_top": 0.899},
+    ),  # 4, 8; 6 epochs
     ("OneCycle fast", {"step_end": 0.325}, {"step_end": 0.275}),  # 4 epochs against 5 and 3
 ]
 
