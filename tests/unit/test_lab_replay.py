@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import reluscope as rs
-from reluscope.errors import CheckpointError, ReluscopeWarning
+from reluscope.errors import CheckpointError, ReluscopeWarning, RunNotFoundError
 from reluscope.lab import replay_training, train
 from reluscope.lab.data import ImageData
 from reluscope.lab.specification_text import parse_specification
@@ -146,8 +146,11 @@ def test_a_training_without_checkpoints_and_what_is_none(trained, tmp_path):
     train(specification(checkpoints="none"), tmp_path / "run", data=make_images())
     with pytest.raises(CheckpointError, match=r"kept no checkpoints.*training\.checkpoints=all"):
         replay_training(tmp_path / "run", data=make_images())
-    with pytest.raises(CheckpointError, match=r"holds no specification\.yaml"):
-        replay_training(tmp_path, data=make_images())
+    (tmp_path / "run" / "specification.yaml").unlink()
+    with pytest.raises(CheckpointError, match=r"holds no specification\.yaml.*--model and --probe"):
+        replay_training(tmp_path / "run", data=make_images())
+    with pytest.raises(RunNotFoundError):
+        replay_training(tmp_path / "nothing", data=make_images())
 
 
 def test_run_json_says_what_was_measured(trained, tmp_path):

@@ -52,7 +52,7 @@ def make_probe(batch_size: int = 20) -> rs.Probe:
     return rs.Probe(inputs, torch.arange(40) % 3, batch_size=batch_size)
 
 
-def train(folder, *, instruments=None, model=None, **mode):
+def train(folder, *, instruments=None, model=None, forced=(), **mode):
     """A training that is recorded and leaves a checkpoint of every measured state beside the run."""
     model = make_model() if model is None else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -62,7 +62,7 @@ def train(folder, *, instruments=None, model=None, **mode):
         model, make_probe(), folder / "live", schedule=rs.at(*STEPS), instruments=instruments, **mode
     ) as recorder:
         for step in range(STEPS[-1] + 1):
-            if recorder.record(step) is not None:
+            if recorder.record(step, force=step in forced) is not None:
                 torch.save({"net": 1, "model": model.state_dict()}, folder / "saved" / f"net-{step}.pt")
             loss = nn.functional.cross_entropy(model(inputs), torch.arange(32) % 3)
             optimizer.zero_grad()
@@ -121,6 +121,16 @@ def test_the_mode_of_the_other_run_is_used(tmp_path):
     other = rs.ObservationMode(batch_norm="batch")
     rs.replay(make_model(3), make_probe(), saved(folder), tmp_path / "b", like=folder / "live", mode=other)
     assert contents(tmp_path / "b") != contents(folder / "live")
+
+
+@pytest.mark.parametrize("forced", [(), (5, 9)])
+def test_samples_are_taken_at_the_same_steps(tmp_path, forced):
+    """Forced ones too; the last one that was not stands in a file of its own."""
+    instruments = [rs.Patterns(sample_size=5, sample_schedule=rs.at(1))]
+    folder = train(tmp_path, instruments=instruments, forced=forced)
+    assert (folder / "live" / "samples" / "final.parquet").exists() == (not forced)
+    rs.replay(make_model(3), make_probe(), saved(folder), tmp_path / "again", like=folder / "live")
+    assert contents(tmp_path / "again") == contents(folder / "live")
 
 
 def test_without_another_run_it_is_measured_as_one_would(full, tmp_path):

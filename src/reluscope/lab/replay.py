@@ -14,7 +14,7 @@ from reluscope.lab.checkpoints import CHECKPOINT_FOLDER
 from reluscope.lab.data import ImageData, load_for
 from reluscope.lab.devices import exact_convolutions, resolve_device
 from reluscope.lab.models import build
-from reluscope.lab.training import make_probe, stored_specification
+from reluscope.lab.training import SPECIFICATION_FILE, make_probe, stored_specification
 from reluscope.recording import ReplayProgress, ReplayResult, replay
 from reluscope.runs import Run, RunWriter, open_run
 
@@ -50,10 +50,17 @@ def replay_training(
         on_measured: called after every checkpoint.
 
     Raises:
+        RunNotFoundError: no run at all.
         CheckpointError: no run of the lab, or it kept no checkpoints.
         and what `rs.replay` raises.
     """
     like = Path(like)
+    original = open_run(like)
+    if not (like / SPECIFICATION_FILE).is_file():
+        raise CheckpointError(
+            f'the run at "{like}" holds no {SPECIFICATION_FILE}: it is not of `reluscope train`, so that its network and '
+            "probe are not known. Give them: rs.replay(model, probe, ...), or --model and --probe."
+        )
     spec = stored_specification(like)
     own = sorted((like / CHECKPOINT_FOLDER).glob("step-*.pt"))
     files = [Path(path) for path in checkpoints] or own
@@ -62,7 +69,6 @@ def replay_training(
             f'the training at "{like}" kept no checkpoints. Keep them with training.checkpoints=all, or name '
             "files of weights."
         )
-    original = open_run(like)
     is_its_own = {path.resolve() for path in files} <= {path.resolve() for path in own}
     if is_its_own and len(files) < len(original.steps):
         warnings.warn(

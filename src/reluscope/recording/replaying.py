@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from reluscope.recording.recorder import Recorder
 from reluscope.recording.schedule import at
 from reluscope.recording.weights import SavedWeights, load_weights, locate_weights
 from reluscope.runs import Run, open_run
+from reluscope.runs.parts import part_paths, read_part
 
 __all__ = ["ReplayProgress", "ReplayResult", "replay"]
 
@@ -120,7 +121,8 @@ def replay(
         recorder = _open(model, probe, run, saved, chosen, mode, if_exists)
         with recorder:
             recorder.note({"replayed": _describe(saved, original)})
-            num_measured = _measure_all(model, recorder, saved, chosen, key, on_measured)
+            forced = {saved[-1].step} if original is None else _sampled_steps(original)
+            num_measured = _measure_all(model, recorder, saved, chosen, forced, key, on_measured)
     return ReplayResult(
         run=recorder.path,
         steps=open_run(recorder.path).steps,
@@ -162,10 +164,15 @@ def _measure_all(
     recorder: Recorder,
     saved: Sequence[SavedWeights],
     instruments: Sequence[Instrument],
+    forced: Collection[int],
     key: str | None,
     on_measured: Callable[[ReplayProgress], None] | None,
 ) -> int:
-    """Record every checkpoint that the run does not have; returns how many those were."""
+    """Record every checkpoint that the run does not have; returns how many those were.
+
+    Args:
+        forced: steps to be sampled whatever the schedule of samples says.
+    """
     recorded = open_run(recorder.path).steps
     _check_grows(saved, recorded, recorder.path)
     # Measured again for what follows: the last one to compare with, and the first where it was not kept.
@@ -175,11 +182,16 @@ def _measure_all(
     for index, one in enumerate(saved):
         if one.step not in there or one.step in again:
             load_weights(model, one.path, key=key)
-            # The last one is forced, so that it is sampled as the final state of a training is.
-            recorder.record(one.step, force=one is saved[-1])
+            recorder.record(one.step, force=one.step in forced)
         if on_measured is not None:
             on_measured(ReplayProgress(step=one.step, num_done=index + 1, num_checkpoints=len(saved)))
     return sum(one.step not in there for one in saved)
+
+
+def _sampled_steps(original: Run) -> set[int]:
+    """The steps that a run has samples of, forced ones too; not one that was sampled only because it was the last."""
+    parts = (read_part(path, columns=["step"]) for path in part_paths(original.path / "samples"))
+    return {step for part in parts for step in part.column("step").to_pylist()}
 
 
 def _check_grows(saved: Sequence[SavedWeights], recorded: Sequence[int], path: Path) -> None:
