@@ -129,12 +129,15 @@ def draw_paper_figure(figure: str, runs: Sequence[Run]) -> Figure:
         raise nothing_to_place(figure, left_out)
     if figure == "fig2":
         return draw_entropy_curves(chosen, _footer(chosen, left_out))
-    places = {"fig1": _NETS, "fig3": _ALL_METHODS, "fig4": _NETS[::-1]}[figure]
-    if not place_runs(chosen, places):
-        raise nothing_to_place(figure, [*left_out, *(one.view.name for one in chosen)])
+    early = tuple(place.in_early_phase for place in _NETS)
+    places = {"fig1": early, "fig3": _ALL_METHODS, "fig4": _NETS[::-1]}[figure]
+    placed = place_runs(chosen, places, early=figure == "fig1")
+    unplaced = [one.view.name for one in chosen if one not in placed.values()]
+    if not placed:
+        raise nothing_to_place(figure, [*left_out, *unplaced])
     grid = _Grid(
-        chosen,
-        left_out,
+        placed,
+        [*left_out, *unplaced],
         places,
         _THREE if figure == "fig3" else _FIVE,
         per_epoch=figure != "fig1",
@@ -148,7 +151,7 @@ class _Grid:
 
     def __init__(
         self,
-        runs: Sequence[PaperRun],
+        runs: Mapping[Place, PaperRun],
         left_out: Sequence[str],
         places: Sequence[Place],
         rows: Sequence[_Row],
@@ -156,8 +159,7 @@ class _Grid:
         per_epoch: bool,
         nets_down: bool,
     ) -> None:
-        self._runs = place_runs(runs, places)
-        self._left_out = [*left_out, *(one.view.name for one in runs if one not in self._runs.values())]
+        self._runs, self._left_out = runs, left_out
         self._places, self._rows = places, rows
         self._per_epoch = per_epoch and all(one.steps_per_epoch for one in self._runs.values())
         self._nets_down = nets_down

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,6 +71,11 @@ class Place:
         activation = ACTIVATIONS.get(self.activation, self.activation)
         return f"{self.net_name}, {activation}, {METHODS.get(self.method, self.method)}"
 
+    @property
+    def in_early_phase(self) -> Place:
+        """The same for the first steps: until the learning rate drops, stepwise is constant."""
+        return replace(self, method="constant") if self.method == "milestones" else self
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PaperRun:
@@ -123,12 +128,18 @@ def paper_runs(figure: str, runs: Sequence[Run]) -> tuple[list[PaperRun], list[s
     return sorted(chosen, key=lambda one: (one.seed, one.view.name)), left_out
 
 
-def place_runs(runs: Sequence[PaperRun], places: Sequence[Place]) -> dict[Place, PaperRun]:
-    """For each place its run: the one with the lowest seed; a place without one is left out."""
+def place_runs(
+    runs: Sequence[PaperRun], places: Sequence[Place], *, early: bool = False
+) -> dict[Place, PaperRun]:
+    """For each place its run: the one with the lowest seed; a place without one is left out.
+
+    `early`: of the first steps alone, where a stepwise schedule is the same as a constant learning rate.
+    """
     found: dict[Place, PaperRun] = {}
     for paper_run in runs:
-        if paper_run.place in places:
-            found.setdefault(paper_run.place, paper_run)
+        place = paper_run.place.in_early_phase if early else paper_run.place
+        if place in places:
+            found.setdefault(place, paper_run)
     return found
 
 

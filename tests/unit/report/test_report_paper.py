@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -21,6 +23,12 @@ def sites_of(net: str, depth: int) -> list[str]:
     each = ("",) if net == "pyramidnet" else ("1", "2")
     inner = [f"stage{stage}.{block}.act{n}" for stage in (1, 2, 3) for block in range(blocks) for n in each]
     return [*inner, "act"] if net == "pyramidnet" else ["act", *inner]
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch) -> None:
+    """These runs need not survive a power cut."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture
@@ -143,10 +151,19 @@ def test_similarity_falls_back_to_step_0_where_nothing_was_sampled(train) -> Non
 def test_a_missing_run_leaves_a_panel_that_names_it(train) -> None:
     other = train("resnet", experiment="fig4")
     figure = draw_paper_figure("fig1", [train("resnet"), other])
-    assert words(figure).count("No run of ConvNet-20, ReLU, stepwise") == 6
+    assert words(figure).count("No run of ConvNet-20, ReLU, constant") == 6
     assert f"Given, but not drawn here: {other.name}." in words(figure)
     half = draw_paper_figure("fig1", [train("convnet", num_steps=1000)])
     assert "ConvNet-20 (until step 100 of 1,000)" in words(half)
+
+
+def test_the_early_phase_of_a_stepwise_training_is_that_of_a_constant_rate(train) -> None:
+    runs = [train("resnet", method="constant"), train("convnet"), train("toynet", method="cyclic")]
+    figure = draw_paper_figure("fig1", runs)
+    assert len(meshes(figure)) == 2 * 6
+    assert "Given, but not drawn here: toynet20-relu-cyclic-seed0." in words(figure)
+    with pytest.raises(ExportError, match="none of them made for it"):
+        draw_paper_figure("fig4", [train("resnet", method="constant", experiment="fig4")])
 
 
 def test_seeds_beyond_the_first_and_other_activations_are_named(train) -> None:
