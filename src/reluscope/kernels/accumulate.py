@@ -1,9 +1,9 @@
-"""The state of a count that grows batch by batch, in Numba: a sorted table and the raw keys not yet in it.
+"""The state of a count that grows batch by batch, in Numba: a sorted table and the raw rows not yet in it.
 
-Raw keys (8 bytes for a one-word row) wait until there are as many as the table has rows, or three times as
-many while most turn out to be new; then all are sorted and united with the table (16 bytes a row). So each
-key is merged a constant number of times on average, and where all keys are distinct the state never takes
-twice the memory of the finished table: at worst 16 P + 8 x 3 P + 16 x 4 P bytes for a table of 16 x 4 P.
+Raw rows wait until there are as many as the table has rows, or three times as many while most turn out to be
+new; then all are sorted and united with the table. So each row is merged a constant number of times on average,
+and where all are distinct the state never takes twice the memory of the finished table. Rows of one word have an
+accumulator of their own, in `accumulate_words`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from reluscope.kernels import pool, tables
-from reluscope.kernels.compact import compact
+from reluscope.kernels.compact import compact_rows
 from reluscope.kernels.cpu import (
     BLOCK_WORDS,
     MIN_ROWS_PER_THREAD,
@@ -26,11 +26,10 @@ from reluscope.kernels.cpu import (
     packer,
     threads_for,
 )
-from reluscope.kernels.hot import MIN_HIT_RATE, HotKeys
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.values import Values
 
-__all__ = ["SortedAccumulator"]
+__all__ = ["MAX_RAW", "MIN_RAW", "RowAccumulator", "make_rows", "split_groups"]
 
 # Evaluations taken in between two looks at how many keys wait.
 SEGMENT = 1 << 17
@@ -72,24 +71,20 @@ def _add_groups(
                 rows[index, num_words] = carry
 
 
-class SortedAccumulator:
-    """Counts rows of any plan by sorting."""
+class RowAccumulator:
+    """Counts rows of several words by sorting."""
 
     def __init__(self, plan: KeyPlan) -> None:
         self._plan = plan
         self._keys = np.empty((0, plan.num_columns), np.uint64)
         self._counts = np.empty(0, np.int64)
-        self._is_shared = False  # whether the table was given out, so that it must not change
         self._chunks: list[np.ndarray] = []
         self._num_raw = 0
-        self._num_evaluations = 0
-        self._patience = 1  # compact when this many raw keys wait per row of the table
-        self._hot: HotKeys | None = None
+        self._patience = 1  # compact when this many raw rows wait per row of the table
 
     @property
     def nbytes(self) -> int:
-        raw = sum(chunk.nbytes for chunk in self._chunks)
-        return self._keys.nbytes + self._counts.nbytes + raw + (self._hot.nbytes if self._hot else 0)
+        return self._keys.nbytes + self._counts.nbytes + sum(chunk.nbytes for chunk in self._chunks)
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
@@ -118,75 +113,34 @@ class SortedAccumulator:
     def finish(self, *, pairs: bool) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added afterwards."""
         self._compact()
-        self._is_shared = True
         plan = self._plan
         if plan.num_groups == 0:
             return Finished(keys=self._keys, counts=self._counts)
-        return _split_groups(plan, self._keys, self._counts, pairs=pairs)
+        return split_groups(plan, self._keys, self._counts, pairs=pairs)
 
     def _add_all(self, make: MakeRows, num_evaluations: int, work: int) -> int:
         """Count all rows that `make` writes, segment by segment; `work` is the values it reads for one."""
-        num_nan, first = 0, 0
-        while first < num_evaluations:
-            # The first table comes early, since it is what frequent keys are chosen from.
-            last = min(first + (SEGMENT if len(self._keys) else MIN_RAW), num_evaluations)
+        num_nan = 0
+        for first in range(0, num_evaluations, SEGMENT):
+            last = min(first + SEGMENT, num_evaluations)
             threads = threads_for((last - first) * work, MIN_VALUES_PER_THREAD)
             ranges = [(first + a, first + b) for a, b in pool.split(last - first, threads)]
-            if self._hot and self._hot.is_useful:
-                num_nan += self._add_sifted(self._hot, make, ranges)
-            else:
-                rows = np.empty((last - first, self._plan.num_columns), np.uint64)
-                num_nan += sum(
-                    pool.run([partial(make, a, b, rows[a - first : b - first]) for a, b in ranges])
-                )
-                self._chunks.append(rows)
-                self._num_raw += len(rows)
-            self._num_evaluations += last - first
+            rows = np.empty((last - first, self._plan.num_columns), np.uint64)
+            num_nan += sum(pool.run([partial(make, a, b, rows[a - first : b - first]) for a, b in ranges]))
+            self._chunks.append(rows)
+            self._num_raw += len(rows)
             if self._num_raw >= min(max(MIN_RAW, self._patience * len(self._keys)), MAX_RAW):
                 self._compact()
-            first = last
-        return num_nan
-
-    def _add_sifted(self, hot: HotKeys, make: MakeRows, ranges: list[tuple[int, int]]) -> int:
-        """Count frequent keys at once, keep the others for later."""
-
-        def task(start: int, stop: int) -> tuple[int, np.ndarray, np.ndarray]:
-            rows = pool.scratch("rows", stop - start, np.uint64)
-            num_nan = make(start, stop, rows.reshape(-1, 1))
-            kept, hits = hot.sift(rows)
-            return num_nan, rows[:kept].reshape(-1, 1).copy(), hits
-
-        num_nan, num_kept = 0, 0
-        for nan, kept, hits in pool.run([partial(task, *edges) for edges in ranges]):
-            num_nan += nan
-            num_kept += len(kept)
-            self._chunks.append(kept)
-            hot.collect(hits)
-        self._num_raw += num_kept
-        if num_kept > (1 - MIN_HIT_RATE) * (ranges[-1][1] - ranges[0][0]):
-            hot.is_useful = False  # until the next compaction chooses anew
         return num_nan
 
     def _compact(self) -> None:
         """Bring everything counted into the table."""
-        if self._hot and self._hot.has_hits:
-            if self._is_shared:
-                self._counts = self._counts.copy()
-                self._is_shared = False
-            self._hot.flush(self._counts)
         if self._num_raw == 0:
             return
         before = len(self._keys)
-        self._keys, self._counts = compact(self._chunks, self._keys, self._counts, self._plan.row_bits)
+        self._keys, self._counts = compact_rows(self._chunks, self._keys, self._counts)
         self._patience = 3 if 2 * (len(self._keys) - before) > self._num_raw else 1
         self._num_raw = 0
-        self._is_shared = False
-        is_distinct = len(self._keys) > (1 - MIN_HIT_RATE) * self._num_evaluations
-        if self._hot:
-            self._hot.is_useful = False
-        if self._plan.num_columns == 1 and not is_distinct:
-            self._hot = self._hot or HotKeys()
-            self._hot.fill(self._keys.reshape(-1), self._counts, self._num_evaluations)
 
 
 def make_rows(
@@ -215,7 +169,7 @@ def make_rows(
     return num_nan
 
 
-def _split_groups(plan: KeyPlan, rows: np.ndarray, row_counts: np.ndarray, *, pairs: bool) -> Finished:
+def split_groups(plan: KeyPlan, rows: np.ndarray, row_counts: np.ndarray, *, pairs: bool) -> Finished:
     """Both finished tables from (pattern, group) rows uint64 (J, C), cut between patterns for the threads."""
     how = (plan.group_bits, plan.group_column)
     cuts = [start for start, _ in pool.split(len(rows), threads_for(len(rows), MIN_ROWS_PER_THREAD))]

@@ -1,6 +1,6 @@
-"""From raw keys to a sorted table, on all threads: partition by key, sort each part, unite it with the table.
+"""From raw rows to a sorted table, on all threads: partition by key, sort each part, unite it with the table.
 
-Axes: R raw keys, C columns, P patterns. Parts are ranges of the leading 11 bits, hold about 2^17 keys so that
+Axes: R raw rows, C columns, P patterns. Parts are ranges of the leading 11 bits, hold about 2^17 keys so that
 sorting one stays in cache, and are independent until their results are laid end to end.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from reluscope.kernels import pool, sort, tables
 from reluscope.kernels.cpu import threads_for
 
-__all__ = ["compact"]
+__all__ = ["compact_rows"]
 
 PART_KEYS = 1 << 17
 # Below this a second thread costs more than it saves: a compaction wakes it five times.
@@ -24,60 +24,13 @@ MIN_PART_KEYS = 1 << 15
 Result = TypeVar("Result")
 
 
-def compact(
-    chunks: list[np.ndarray], keys: np.ndarray, counts: np.ndarray, row_bits: int
+def compact_rows(
+    chunks: list[np.ndarray], keys: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The table of the rows in all chunks, uint64 (r, C), united with a sorted table; empties the list.
 
-    `row_bits` is the number of bits of a row that can be set. Chunks may be overwritten.
+    Chunks may be overwritten.
     """
-    if keys.shape[1] == 1:
-        return _compact_words(chunks, keys, counts, row_bits)
-    return _compact_rows(chunks, keys, counts)
-
-
-def _compact_words(
-    chunks: list[np.ndarray], keys: np.ndarray, counts: np.ndarray, row_bits: int
-) -> tuple[np.ndarray, np.ndarray]:
-    words = [chunk.reshape(-1) for chunk in chunks]
-    chunks.clear()
-    raw, edges = _partition(words, 0)
-    table = keys.reshape(-1)
-
-    def sort_part(part: int) -> None:
-        span = raw[edges[part] : edges[part + 1]]
-        sort.radix_sort(span, pool.scratch("radix", span.size, np.uint64), 0, row_bits)
-
-    _run_parts(sort_part, len(edges) - 1)
-    bounds = _table_bounds(keys, [raw[edge : edge + 1].reshape(1, 1) for edge in edges[1:-1]])
-
-    # Room for all to be distinct; pages that are not written to take no memory, and are given back below.
-    out_keys, out_counts = (
-        np.empty(len(raw) + len(table), np.uint64),
-        np.empty(len(raw) + len(table), np.int64),
-    )
-
-    def unite_part(part: int) -> int:
-        place = slice(edges[part] + bounds[part], edges[part + 1] + bounds[part + 1])
-        span = slice(bounds[part], bounds[part + 1])
-        raw_of_part = raw[edges[part] : edges[part + 1]]
-        return int(
-            tables.raw_union(raw_of_part, table[span], counts[span], out_keys[place], out_counts[place])
-        )
-
-    total = 0
-    for part, size in enumerate(_run_parts(unite_part, len(edges) - 1)):
-        if total < edges[part] + bounds[part]:
-            tables.move_down(out_keys, out_counts, edges[part] + bounds[part], total, size)
-        total += size
-    out_keys.resize(total, refcheck=False)  # no view of them is left
-    out_counts.resize(total, refcheck=False)
-    return out_keys.reshape(-1, 1), out_counts
-
-
-def _compact_rows(
-    chunks: list[np.ndarray], keys: np.ndarray, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
     rows = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
     chunks.clear()
     order, edges = _order_rows(rows)
@@ -116,7 +69,7 @@ def _order_rows(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
     windows = np.empty(len(rows), np.uint64)
     ranges = pool.split(len(rows), threads_for(len(rows), MIN_PART_KEYS))
     pool.run([partial(sort.make_windows, rows, *edges, top, index_bits, windows) for edges in ranges])
-    windows, edges = _partition([windows], index_bits)
+    windows, edges = _partition(windows, index_bits)
     order = np.empty(len(rows), np.uint32)
 
     def sort_part(part: int) -> None:
@@ -128,26 +81,17 @@ def _order_rows(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
     return order, edges
 
 
-def _partition(chunks: list[np.ndarray], ignore_bits: int) -> tuple[np.ndarray, list[int]]:
-    """All keys in one array, part by part, and the edges of the parts; empties the list.
+def _partition(windows: np.ndarray, ignore_bits: int) -> tuple[np.ndarray, list[int]]:
+    """All windows in one array, part by part, and the edges of the parts.
 
-    Keys that agree but for their lowest `ignore_bits` bits lie in one part. No part is empty.
+    Windows that agree but for their lowest `ignore_bits` bits lie in one part. No part is empty.
     """
-    total = sum(chunk.size for chunk in chunks)
+    total = windows.size
     wanted = max(-(-total // PART_KEYS), threads_for(total, MIN_PART_KEYS))
     if wanted == 1:
-        raw = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
-        chunks.clear()
-        return raw, [0, total]
-    shift = max(0, max(int(chunk.max(initial=0)) for chunk in chunks).bit_length() - sort.DIGIT)
-    shift = max(shift, ignore_bits)
-    pieces = [
-        chunk[start:stop]
-        for chunk in chunks
-        for start, stop in pool.split(chunk.size, -(-chunk.size // PART_KEYS))
-        if stop > start
-    ]
-    chunks.clear()
+        return windows, [0, total]
+    shift = max(ignore_bits, int(windows.max(initial=0)).bit_length() - sort.DIGIT)
+    pieces = [windows[start:stop] for start, stop in pool.split(total, -(-total // PART_KEYS))]
     digit_sizes = np.zeros((len(pieces), sort.BUCKETS), np.int64)
     _run_parts(lambda piece: sort.digit_sizes(pieces[piece], shift, digit_sizes[piece]), len(pieces))
     part_of_digit = _parts_of_digits(digit_sizes.sum(axis=0), wanted)
@@ -157,11 +101,11 @@ def _partition(chunks: list[np.ndarray], ignore_bits: int) -> tuple[np.ndarray, 
     # Part-major order: where each piece's share of each part begins.
     ends = np.cumsum(sizes.reshape(-1)).reshape(sizes.shape)
     places = np.ascontiguousarray((ends - sizes).T)
-    raw = np.empty(total, np.uint64)
+    parted = np.empty_like(windows)
     _run_parts(
-        lambda piece: sort.scatter(pieces[piece], shift, part_of_digit, places[piece], raw), len(pieces)
+        lambda piece: sort.scatter(pieces[piece], shift, part_of_digit, places[piece], parted), len(pieces)
     )
-    return raw, [0, *np.unique(ends[:, -1][ends[:, -1] > 0]).tolist()]
+    return parted, [0, *np.unique(ends[:, -1][ends[:, -1] > 0]).tolist()]
 
 
 def _parts_of_digits(sizes: np.ndarray, num_parts: int) -> np.ndarray:

@@ -1,19 +1,23 @@
 """The state of a count of narrow patterns, in Numba: one counter for every possible (group, pattern).
 
-Axes: G groups (1 when none are counted), 2^width patterns. Counters are 32-bit until more evaluations than
-that have been counted, then 64-bit. Limits: 2^16 counters without groups, 2^20 with (4 MB, within the
+Axes: T threads, G groups (1 when none are counted), 2^width patterns. Without groups each thread has counters of its
+own; with groups each thread takes whole groups, so that no two write the same counter. Counters are 32-bit until more
+evaluations than that have been counted, then 64-bit. Limits: 2^16 counters without groups, 2^20 with (4 MB, within the
 last-level cache).
 """
 
 from __future__ import annotations
 
+import functools
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from reluscope.kernels import pool
-from reluscope.kernels.cpu import BLOCK_WORDS, MIN_VALUES_PER_THREAD, pack_range, threads_for
+from reluscope.kernels.cpu import pack_range
+from reluscope.kernels.native import HEADER, NativeTask, array_at, atomic_add, claim, enter, field_of, job_of
 from reluscope.kernels.pack import pack_planes, pack_rows
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.values import Values
@@ -22,11 +26,18 @@ __all__ = ["DenseAccumulator", "is_dense"]
 
 MAX_WIDTH = 16
 MAX_COUNTERS = 1 << 20
-# Evaluations per round: their words are kept between packing and counting.
-SEGMENT = 1 << 17
 MAX_UINT32 = (1 << 32) - 1
-# Evaluations packed before they are counted: 64 KB of words stay in the first levels of the cache.
-BLOCK = 1 << 13
+# Evaluations packed before they are counted: 16 KB of words stay in the first-level cache.
+BLOCK = 1 << 11
+# Evaluations of several kinks per round: their words are kept between packing and counting.
+SEGMENT = 1 << 17
+# A second thread pays from so many values on: it is ready within 10 us.
+MIN_VALUES_PER_THREAD = 1 << 16
+
+# The job's fields.
+SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS = range(HEADER, HEADER + 6)
+STARTS, SAMPLES, POSITIONS = range(HEADER + 6, HEADER + 9)
+SCRATCH, COUNTERS, NUM_PATTERNS, NUM_NAN = range(HEADER + 9, HEADER + 13)
 
 
 def is_dense(plan: KeyPlan) -> bool:
@@ -34,51 +45,56 @@ def is_dense(plan: KeyPlan) -> bool:
     return plan.width <= MAX_WIDTH and max(1, plan.num_groups) << plan.width <= MAX_COUNTERS
 
 
-@njit(nogil=True, cache=True)
-def _histogram(words, counters):  # pragma: no cover - compiled
-    """Count words uint64 (E, 1) in counters (1, 2^width)."""
-    for index in range(words.shape[0]):
-        counters[0, words[index, 0]] += 1
+@functools.cache
+def _task(layout: str, value_type: Any, counter_type: Any) -> NativeTask:
+    """Count a batch of a layout ("rows", "planes", or "words" that are packed already).
 
+    A block is BLOCK evaluations; where SAMPLES are given, it is one group, of the samples[starts[block]:starts[block + 1]].
+    """
+    is_planes, is_words = layout == "planes", layout == "words"
 
-@njit(nogil=True, cache=True)
-def _count_rows(values, start, stop, thresholds, infinity, counters):  # pragma: no cover - compiled
-    """Pack and count evaluations start..stop of values uint (E, U), block by block; returns the number of NaN."""
-    words = np.empty((BLOCK, 1), np.uint64)
-    num_nan = np.uint64(0)
-    for first in range(start, stop, BLOCK):
-        last = min(first + BLOCK, stop)
-        num_nan += pack_rows(values, first, last, thresholds, infinity, words)
-        _histogram(words[: last - first], counters)
-    return num_nan
+    def task(pointer):  # pragma: no cover - compiled
+        job = job_of(pointer)
+        thread = enter(job)
+        if thread < 0:
+            return
+        num_rows, num_units, num_inner = job[NUM_ROWS], job[NUM_UNITS], job[NUM_INNER]
+        infinity = value_type(job[INFINITY])
+        thresholds = array_at(job[THRESHOLDS], (4,), value_type)
+        packed = array_at(job[SOURCE], (num_rows, 1), np.uint64)
+        planes = array_at(job[SOURCE], (num_rows // num_inner, num_units, num_inner), value_type)
+        rows = array_at(job[SOURCE], (num_rows, num_units), value_type)
+        words = array_at(job[SCRATCH] + 8 * BLOCK * thread, (BLOCK, 1), np.uint64)
+        starts = array_at(job[STARTS], (job[1] + 1,), np.int64)
+        samples = array_at(job[SAMPLES], (num_rows,), np.int64)
+        num_patterns, positions, is_grouped = job[NUM_PATTERNS], job[POSITIONS], job[SAMPLES] != 0
+        num_nan = np.int64(0)
+        while True:
+            block = claim(job)
+            if block < 0:
+                break
+            owner = block if is_grouped else thread
+            counters = array_at(job[COUNTERS], (owner + 1, num_patterns), counter_type)[owner]
+            first_piece, last_piece = (starts[block], starts[block + 1]) if is_grouped else (block, block + 1)
+            for piece in range(first_piece, last_piece):
+                start, stop = block * BLOCK, min(block * BLOCK + BLOCK, num_rows)
+                if is_grouped:
+                    start, stop = samples[piece] * positions, samples[piece] * positions + positions
+                for first in range(start, stop, BLOCK):
+                    last = min(first + BLOCK, stop)
+                    if is_words:
+                        for index in range(last - first):
+                            counters[packed[first + index, 0]] += counter_type(1)
+                        continue
+                    if is_planes:
+                        num_nan += np.int64(pack_planes(planes, first, last, thresholds, infinity, words))
+                    else:
+                        num_nan += np.int64(pack_rows(rows, first, last, thresholds, infinity, words))
+                    for index in range(last - first):
+                        counters[words[index, 0]] += counter_type(1)
+        atomic_add(field_of(job, NUM_NAN), num_nan)
 
-
-@njit(nogil=True, cache=True)
-def _count_planes(values, start, stop, thresholds, infinity, counters):  # pragma: no cover - compiled
-    """As `_count_rows`, of values uint (S, U, T)."""
-    words = np.empty((BLOCK, 1), np.uint64)
-    num_nan = np.uint64(0)
-    for first in range(start, stop, BLOCK):
-        last = min(first + BLOCK, stop)
-        num_nan += pack_planes(values, first, last, thresholds, infinity, words)
-        _histogram(words[: last - first], counters)
-    return num_nan
-
-
-@njit(nogil=True, cache=True)
-def _grouped_histogram(
-    words, start, positions, groups, owners, owner, counters
-):  # pragma: no cover - compiled
-    """Count words uint64 (E, 1) of the groups this thread owns; word i is of evaluation start + i."""
-    index = 0
-    while index < words.shape[0]:
-        sample = (start + index) // positions
-        stop = min((sample + 1) * positions - start, words.shape[0])
-        group = groups[sample]
-        if owners[group] == owner:
-            for place in range(index, stop):
-                counters[group, words[place, 0]] += 1
-        index = stop
+    return NativeTask(task)
 
 
 @njit(nogil=True, cache=True)
@@ -121,36 +137,34 @@ class DenseAccumulator:
 
     def __init__(self, plan: KeyPlan) -> None:
         self._plan = plan
+        # (G, 2^width) with groups, (T, 2^width) without: one row per thread, added up when something is asked.
         self._counters = np.zeros((max(1, plan.num_groups), 1 << plan.width), np.uint32)
-        self._others: list[np.ndarray] = []  # counters of the other threads, added up when something is asked
         self._num_evaluations = 0
 
     @property
     def nbytes(self) -> int:
-        return self._counters.nbytes * (1 + len(self._others))
+        return self._counters.nbytes
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
-        self._reserve(values.num_evaluations)
-        num_nan = 0
-        for start in range(0, values.num_evaluations, SEGMENT):
-            stop = min(start + SEGMENT, values.num_evaluations)
-            num_values = (stop - start) * values.num_units
-            ranges = [
-                (start + a, start + b)
-                for a, b in pool.split(stop - start, threads_for(num_values, MIN_VALUES_PER_THREAD))
-            ]
-            if groups is None:
-                num_nan += self._add_plain(values, ranges)
-            else:
-                num_nan += self._add_grouped(values, groups, ranges)
-        return num_nan
+        if len(values.kinks) > 1:
+            return self._add_several_kinks(values, groups)
+        num_inner = values.bits.shape[2] if values.layout == "planes" else 1
+        thresholds, infinity = values.thresholds()[0], values.format.infinity
+        num_rows = values.num_evaluations
+        source = [
+            values.bits.ctypes.data,
+            num_rows,
+            values.num_units,
+            num_inner,
+            infinity,
+            thresholds.ctypes.data,
+        ]
+        return self._run(values.layout, values.bits.dtype.type, source, values.bits.size, groups)
 
-    def add_words(self, words: np.ndarray) -> None:
-        """Count patterns that are packed already, uint64 (E, 1), without groups."""
-        self._reserve(len(words))
-        ranges = pool.split(len(words), threads_for(len(words), BLOCK_WORDS))
-        self._run_plain([partial(_histogram, words[start:stop]) for start, stop in ranges])
+    def add_words(self, words: np.ndarray, groups: np.ndarray | None = None) -> None:
+        """Count patterns that are packed already, uint64 (E, 1); `groups` int64 (samples,)."""
+        self._run("words", np.uint64, [words.ctypes.data, len(words), 1, 1, 0, 0], 8 * len(words), groups)
 
     def finish(self, *, pairs: bool) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added afterwards."""
@@ -170,6 +184,51 @@ class DenseAccumulator:
             keys=keys, counts=counts, joint_pattern=patterns, joint_group=groups, joint_counts=joint_counts
         )
 
+    def _run(
+        self, layout: str, value_type: Any, source: list[int], work: int, groups: np.ndarray | None
+    ) -> int:
+        num_rows = source[1]
+        if num_rows == 0:
+            return 0
+        self._reserve(num_rows)
+        threads = max(1, min(pool.num_threads(), work // MIN_VALUES_PER_THREAD))
+        task = _task(layout, value_type, self._counters.dtype.type)
+        scratch = np.empty((threads, BLOCK), np.uint64)
+        num_patterns = self._counters.shape[1]
+        if groups is None:
+            counters = self._counters_of(threads)
+            fields = [*source, 0, 0, 1, scratch.ctypes.data, counters.ctypes.data, num_patterns, 0]
+            return int(task.run(-(-num_rows // BLOCK), threads, fields)[-1])
+        # Samples of one group follow each other, so that a group's counters stay in cache.
+        samples = np.argsort(groups, kind="stable")
+        starts = np.searchsorted(groups[samples], np.arange(len(self._counters) + 1))
+        grouping = [starts.ctypes.data, samples.ctypes.data, num_rows // len(groups)]
+        fields = [*source, *grouping, scratch.ctypes.data, self._counters.ctypes.data, num_patterns, 0]
+        return int(task.run(len(self._counters), threads, fields)[-1])
+
+    def _add_several_kinks(self, values: Values, groups: np.ndarray | None) -> int:
+        """Sample by sample where there are groups: a segment holds whole samples."""
+        positions = values.num_evaluations // max(1, values.num_samples) if groups is not None else 1
+        step = max(1, SEGMENT // max(1, positions)) * max(1, positions)
+        num_nan = 0
+        for start in range(0, values.num_evaluations, step):
+            stop = min(start + step, values.num_evaluations)
+            words = np.empty((stop - start, 1), np.uint64)
+            ranges = pool.split(stop - start, pool.num_threads())
+            tasks = [partial(pack_range, values, start + a, start + b, words[a:b]) for a, b in ranges]
+            num_nan += sum(pool.run(tasks))
+            self.add_words(words, None if groups is None else groups[start // positions : stop // positions])
+        return num_nan
+
+    def _counters_of(self, num_threads: int) -> np.ndarray:
+        """Counters of at least so many threads, (T, 2^width)."""
+        if len(self._counters) < num_threads:
+            more = np.zeros(
+                (num_threads - len(self._counters), self._counters.shape[1]), self._counters.dtype
+            )
+            self._counters = np.concatenate([self._counters, more])
+        return self._counters
+
     def _reserve(self, num_evaluations: int) -> None:
         """Widen the counters before one could overflow."""
         self._num_evaluations += num_evaluations
@@ -179,57 +238,5 @@ class DenseAccumulator:
 
     def _gather(self) -> None:
         """Bring the counts of all threads together."""
-        for counters in self._others:
-            self._counters += counters
-        self._others.clear()
-
-    def _add_plain(self, values: Values, ranges: list[tuple[int, int]]) -> int:
-        if len(values.kinks) > 1:
-            return sum(
-                self._run_plain([partial(self._count_several_kinks, values, *edges) for edges in ranges])
-            )
-        # One call of compiled code for each thread: what it does in Python, it does while the others wait.
-        kernel = _count_planes if values.layout == "planes" else _count_rows
-        infinity = values.bits.dtype.type(values.format.infinity)
-        thresholds = values.thresholds()[0]
-        tasks = [partial(kernel, values.bits, start, stop, thresholds, infinity) for start, stop in ranges]
-        return int(sum(self._run_plain(tasks)))
-
-    @staticmethod
-    def _count_several_kinks(values: Values, start: int, stop: int, counters: np.ndarray) -> int:
-        words = pool.scratch("words", stop - start, np.uint64).reshape(-1, 1)
-        num_nan = pack_range(values, start, stop, words)
-        _histogram(words, counters)
-        return num_nan
-
-    def _run_plain(self, tasks: list[partial]) -> list:
-        """Run each task with counters of its own; the first has the state's."""
-        while len(self._others) < len(tasks) - 1:
-            self._others.append(np.zeros_like(self._counters))
-        counters = [self._counters, *self._others]
-        return pool.run([partial(task, own) for task, own in zip(tasks, counters, strict=False)])
-
-    def _add_grouped(self, values: Values, groups: np.ndarray, ranges: list[tuple[int, int]]) -> int:
-        first, last = ranges[0][0], ranges[-1][1]
-        words = pool.scratch("segment", last - first, np.uint64).reshape(-1, 1)
-        num_nan = sum(
-            pool.run([partial(pack_range, values, a, b, words[a - first : b - first]) for a, b in ranges])
-        )
-        positions = values.num_evaluations // values.num_samples
-        owners = _owners(
-            groups[first // positions : (last - 1) // positions + 1], len(self._counters), len(ranges)
-        )
-        pool.run(
-            [
-                partial(_grouped_histogram, words, first, positions, groups, owners, owner, self._counters)
-                for owner in range(len(ranges))
-            ]
-        )
-        return num_nan
-
-
-def _owners(groups: np.ndarray, num_groups: int, num_owners: int) -> np.ndarray:
-    """The thread that counts each group, so that no two write the same counter: contiguous, of even size."""
-    sizes = np.bincount(groups, minlength=num_groups)
-    middles = np.cumsum(sizes) - sizes / 2
-    return np.minimum((middles * num_owners / max(1, groups.size)).astype(np.int64), num_owners - 1)
+        if self._plan.num_groups == 0 and len(self._counters) > 1:
+            self._counters = self._counters.sum(axis=0, keepdims=True, dtype=self._counters.dtype)

@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from reluscope.errors import KernelError
-from reluscope.kernels import accumulate, cpu, reference
+from reluscope.kernels import cpu, reference
+from reluscope.kernels.accumulate import RowAccumulator
+from reluscope.kernels.accumulate_words import WordAccumulator
 from reluscope.kernels.dense import DenseAccumulator, is_dense
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.reference_accumulate import ReferenceAccumulator
@@ -51,7 +53,9 @@ def accumulator(plan: KeyPlan) -> Accumulator:
     """An empty count for the plan."""
     if implementation() == "reference":
         return ReferenceAccumulator(plan)
-    return DenseAccumulator(plan) if is_dense(plan) else accumulate.SortedAccumulator(plan)
+    if is_dense(plan):
+        return DenseAccumulator(plan)
+    return WordAccumulator(plan) if plan.num_columns == 1 else RowAccumulator(plan)
 
 
 def pack(values: Values) -> tuple[np.ndarray, int]:

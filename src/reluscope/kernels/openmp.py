@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["team_runner"]
+__all__ = ["run_native", "team_runner"]
 
 _Body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -39,6 +39,14 @@ def team_runner() -> Callable[[Callable[[], None], int], None] | None:
         _parallel = _find_parallel()
         _has_looked = True
     return None if _parallel is None else _run_team
+
+
+def run_native(entry: Callable[[int], None], job: int, size: int) -> bool:
+    """Call the compiled `entry(job)` once on each thread of a team as above; False: there is no team here."""
+    if team_runner() is None or _parallel is None:
+        return False
+    _parallel(entry, job, max(size, torch.get_num_threads()), 0)
+    return True
 
 
 def _run_team(body: Callable[[], None], size: int) -> None:

@@ -144,7 +144,18 @@ def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no c
     num_units = values.shape[1]
     num_full, rest = num_units // 64, num_units % 64
     num_nan = np.uint64(0)
-    for index in range(stop - start):
+    index = 0
+    if num_units <= 32 and 64 % num_units == 0:  # several evaluations fill a vector
+        together = 64 // num_units
+        kept = FULL >> np.uint64(64 - num_units)
+        while index + together <= stop - start:
+            above, nan = _masks(address, values.size, (start + index) * num_units, 64, ranges, infinity)
+            num_nan += _popcount(nan)
+            for place in range(together):
+                words[index + place, 0] = above & kept
+                above >>= np.uint64(num_units)
+            index += together
+    while index < stop - start:
         offset = (start + index) * num_units
         for word in range(num_full):
             above, nan = _masks(address, values.size, offset + 64 * word, 64, ranges, infinity)
@@ -154,6 +165,7 @@ def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no c
             above, nan = _masks(address, values.size, offset + 64 * num_full, rest, ranges, infinity)
             words[index, num_full] = above
             num_nan += _popcount(nan)
+        index += 1
     return num_nan
 
 

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import TypeVar, cast
 
@@ -18,7 +19,7 @@ import numpy as np
 from reluscope.errors import KernelError
 from reluscope.kernels import openmp
 
-__all__ = ["num_threads", "run", "scratch", "split"]
+__all__ = ["num_threads", "run", "run_native", "scratch", "split"]
 
 Result = TypeVar("Result")
 
@@ -76,6 +77,12 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     if errors:
         raise errors[min(errors)]
     return cast(list[Result], results)
+
+
+def run_native(entry: Callable[[int], None], job: int, size: int) -> None:
+    """Call `entry(job)`, a compiled function that takes an address and releases the GIL, on `size` threads or more."""
+    if not openmp.run_native(entry, job, size):
+        _run_threads(partial(entry, job), size)
 
 
 def _run_threads(work: Callable[[], None], size: int) -> None:

@@ -18,11 +18,13 @@ __all__ = [
     "order_ties",
     "radix_sort",
     "scatter",
+    "sort_keys",
     "varying_bits",
 ]
 
 DIGIT = 11
 BUCKETS = 1 << DIGIT
+LAST = np.uint64(BUCKETS - 1)
 INSERTION = 16
 
 
@@ -64,10 +66,48 @@ def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True)
+def sort_keys(keys, scratch, top):  # pragma: no cover - compiled
+    """Sort keys (R,) that agree from bit `top` on; scratch is at least as long.
+
+    Three passes tell most keys apart. Those that then tie are mostly equal, and if they are not, they are few.
+    """
+    low = max(0, top - 3 * DIGIT)
+    radix_sort(keys, scratch[: keys.size], low, top)
+    if low == 0:
+        return
+    start = 0
+    for index in range(1, keys.size + 1):
+        if index < keys.size and (keys[index] ^ keys[start]) >> np.uint64(low) == 0:
+            continue
+        if index - start > 1:
+            _sort_ties(keys[start:index], scratch, low)
+        start = index
+
+
+@njit(nogil=True, cache=True)
+def _sort_ties(keys, scratch, low):  # pragma: no cover - compiled
+    """Sort keys that differ in their lowest `low` bits only: in passes if they are many and not all equal."""
+    if keys.size > INSERTION:
+        differing = keys[0] ^ keys[0]
+        for index in range(keys.size):
+            differing |= keys[index] ^ keys[0]
+        if differing != 0:
+            radix_sort(keys, scratch[: keys.size], 0, low)
+        return
+    for index in range(1, keys.size):
+        key = keys[index]
+        place = index
+        while place > 0 and keys[place - 1] > key:
+            keys[place] = keys[place - 1]
+            place -= 1
+        keys[place] = key
+
+
+@njit(nogil=True, cache=True)
 def digit_sizes(keys, shift, sizes):  # pragma: no cover - compiled
-    """Add to sizes int64 (2^11,) how many keys uint64 (R,) have each leading digit key >> shift."""
+    """Add to sizes int64 (2^11,) how many keys (R,) have each digit, the 11 bits from `shift` on."""
     for index in range(keys.size):
-        sizes[keys[index] >> np.uint64(shift)] += 1
+        sizes[(keys[index] >> np.uint64(shift)) & LAST] += 1
 
 
 @njit(nogil=True, cache=True)
@@ -75,7 +115,7 @@ def scatter(keys, shift, part_of_digit, places, out):  # pragma: no cover - comp
     """Write each key to out at the next place of its part; places int64 (P,) is advanced."""
     for index in range(keys.size):
         key = keys[index]
-        part = part_of_digit[key >> np.uint64(shift)]
+        part = part_of_digit[(key >> np.uint64(shift)) & LAST]
         place = places[part]
         out[place] = key
         places[part] = place + 1

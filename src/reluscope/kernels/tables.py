@@ -16,13 +16,16 @@ __all__ = [
     "marginal",
     "marginal_size",
     "merge_rows",
-    "move_down",
     "pattern_start",
     "raw_union",
+    "raw_union_size",
     "rows_union",
     "rows_union_size",
     "union_size",
 ]
+
+# A table with this many times fewer keys than there are raw ones is united key by key of the table.
+SPARSE = 4
 
 
 @njit(nogil=True, cache=True)
@@ -59,6 +62,8 @@ def raw_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - co
         return (
             _runs(raw, out_keys, out_counts) if keys.size == 0 else _copy(keys, counts, out_keys, out_counts)
         )
+    if SPARSE * keys.size < raw.size:
+        return _sparse_union(raw, keys, counts, out_keys, out_counts)
     index, place = 0, 0
     size, total = -1, 0
     last = ~min(raw[0], keys[0])  # unlike the first key
@@ -92,6 +97,64 @@ def raw_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - co
 
 
 @njit(nogil=True, cache=True)
+def raw_union_size(raw, keys):  # pragma: no cover - compiled
+    """Distinct keys in sorted raw (R,) and a table's keys uint64 (P,) together; without branches, as above."""
+    if raw.size == 0:
+        return keys.size
+    size = 1 + keys.size
+    for index in range(1, raw.size):
+        size += np.int64(raw[index] != raw[index - 1])
+    if SPARSE * keys.size < raw.size:
+        stop = 0
+        for place in range(keys.size):
+            stop = _first_not_below(raw, stop, keys[place])
+            size -= np.int64(stop < raw.size and np.uint64(raw[stop]) == keys[place])
+        return size
+    index, place = 0, 0
+    while index < raw.size and place < keys.size:
+        key, other = np.uint64(raw[index]), keys[place]
+        is_last = index + 1 == raw.size or np.uint64(raw[index + 1]) != key
+        size -= np.int64(key == other and is_last)
+        index += np.int64(key <= other)
+        place += np.int64(other < key or (other == key and is_last))
+    return size
+
+
+@njit(nogil=True, cache=True)
+def _first_not_below(raw, start, key):  # pragma: no cover - compiled
+    """The first index from `start` on whose raw key is not below `key`, looked for in strides that double."""
+    step = 1
+    while start + step < raw.size and np.uint64(raw[start + step]) < key:
+        start += step
+        step *= 2
+    stop = min(start + step, raw.size)
+    while start < stop:
+        middle = (start + stop) // 2
+        if np.uint64(raw[middle]) < key:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@njit(nogil=True, cache=True)
+def _sparse_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
+    """`raw_union` for a table with few keys: the runs of raw keys between two of them are written at once."""
+    size, index = 0, 0
+    for place in range(keys.size):
+        key = keys[place]
+        stop = _first_not_below(raw, index, key)
+        size += _runs(raw[index:stop], out_keys[size:], out_counts[size:])
+        index = stop
+        while index < raw.size and np.uint64(raw[index]) == key:
+            index += 1
+        out_keys[size] = key
+        out_counts[size] = counts[place] + index - stop
+        size += 1
+    return size + _runs(raw[index:], out_keys[size:], out_counts[size:])
+
+
+@njit(nogil=True, cache=True)
 def _runs(raw, out_keys, out_counts):  # pragma: no cover - compiled
     """Write the table of sorted raw uint64 (R,); returns its size."""
     size, start = 0, 0
@@ -111,15 +174,6 @@ def _copy(keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
         out_keys[index] = keys[index]
         out_counts[index] = counts[index]
     return keys.size
-
-
-@njit(nogil=True, cache=True)
-def move_down(keys, counts, source, target, size):  # pragma: no cover - compiled
-    """Move `size` entries of a one-word table from place `source` to the lower place `target`."""
-    for index in range(size):
-        keys[target + index] = keys[source + index]
-    for index in range(size):
-        counts[target + index] = counts[source + index]
 
 
 @njit(nogil=True, cache=True)

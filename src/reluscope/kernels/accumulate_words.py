@@ -1,0 +1,160 @@
+"""The state of a count of one-word rows that grows batch by batch: a sorted table and the raw keys not yet in it.
+
+A raw key takes 4 bytes (8 beyond 32 bits), a row of the table 16. Sorting all keys once is the least work, so they wait
+as long as that takes less memory than the table will: whenever their number has doubled, a sample by hash tells how
+many of them are distinct, and once a pattern is there several times on average, all are united with the table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reluscope.kernels import pool
+from reluscope.kernels.accumulate import MIN_RAW, make_rows, split_groups
+from reluscope.kernels.hot import MAX_HITS, MIN_HIT_RATE, HotKeys
+from reluscope.kernels.ingest import RawKeys
+from reluscope.kernels.plan import Finished, KeyPlan
+from reluscope.kernels.values import Values
+from reluscope.kernels.words import unite_words
+
+__all__ = ["WordAccumulator"]
+
+# Evaluations taken in between two looks at how many keys wait.
+SEGMENT = 1 << 20
+# So many bytes of raw keys are not worth a look.
+SMALL = 1 << 19
+# Bytes of raw keys that may wait for each row of the table they would make, 16 bytes itself.
+WAITING = 12
+
+
+class WordAccumulator:
+    """Counts rows of one word by sorting."""
+
+    def __init__(self, plan: KeyPlan) -> None:
+        self._plan = plan
+        self._keys = np.empty((0, 1), np.uint64)
+        self._counts = np.empty(0, np.int64)
+        self._is_shared = False  # whether the table was given out, so that it must not change
+        self._raw = RawKeys(plan.row_bits)
+        self._is_young = True  # frequent keys have not been looked for yet
+        self._look_at = SMALL  # bytes of raw keys at which to ask again whether they may wait
+        self._num_evaluations = 0
+        self._hot: HotKeys | None = None
+        self._num_hits = 0  # counted in the cache and not yet in the table
+
+    @property
+    def nbytes(self) -> int:
+        table = self._keys.nbytes + self._counts.nbytes
+        return table + self._raw.nbytes + (self._hot.nbytes if self._hot else 0)
+
+    def add(self, values: Values, groups: np.ndarray | None) -> int:
+        """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
+        if len(values.kinks) > 1:
+            return self._add_several_kinks(values, groups)
+        before = self._raw.num_nan
+        # A segment ends where a sample does, or a stretch of the inner axis.
+        inner = values.bits.shape[2] if values.layout == "planes" else 1
+        positions = 1 if groups is None else values.num_evaluations // max(1, values.num_samples)
+        step = max(inner, positions, 1)
+        start = 0
+        while start < values.num_evaluations:
+            stop = min(values.num_evaluations, start + -(-self._segment() // step) * step)
+            waiting = self._raw.size
+            self._raw.add_values(values, start, stop, groups, self._plan.group_bits, self._useful())
+            self._note(stop - start, self._raw.size - waiting)
+            start = stop
+        return self._raw.num_nan - before
+
+    def add_words(self, words: np.ndarray) -> None:
+        """Count rows that are complete, uint64 (E, 1)."""
+        start = 0
+        while start < len(words):
+            stop = min(len(words), start + self._segment())
+            waiting = self._raw.size
+            self._raw.add_words(words[start:stop], self._useful())
+            self._note(stop - start, self._raw.size - waiting)
+            start = stop
+
+    def finish(self, *, pairs: bool) -> Finished:
+        """The finished tables, the joint one with its pairs if asked for; more may be added afterwards."""
+        self._compact()
+        self._raw.release()
+        self._is_shared = True
+        if self._plan.num_groups == 0:
+            return Finished(keys=self._keys, counts=self._counts)
+        return split_groups(self._plan, self._keys, self._counts, pairs=pairs)
+
+    def _add_several_kinks(self, values: Values, groups: np.ndarray | None) -> int:
+        num_nan = 0
+        for start in range(0, values.num_evaluations, SEGMENT):
+            stop = min(start + SEGMENT, values.num_evaluations)
+            rows = np.empty((stop - start, 1), np.uint64)
+
+            def make(first: int, last: int, start: int = start, rows: np.ndarray = rows) -> int:
+                target = rows[first:last]
+                return make_rows(self._plan, values, groups, start + first, start + last, target)
+
+            ranges = pool.split(stop - start, pool.num_threads())
+            num_nan += sum(pool.run([lambda edges=edges: make(*edges) for edges in ranges]))
+            self.add_words(rows)
+        return num_nan
+
+    def _segment(self) -> int:
+        """Evaluations to take in next; few at first, since they tell which keys are frequent."""
+        return MIN_RAW if self._is_young else SEGMENT
+
+    def _useful(self) -> HotKeys | None:
+        return self._hot if self._hot and self._hot.is_useful else None
+
+    def _note(self, num_evaluations: int, num_kept: int) -> None:
+        """After a segment: is the cache still worth asking, is it time for a union?"""
+        self._num_evaluations += num_evaluations
+        if self._hot and self._hot.is_useful:
+            self._num_hits += num_evaluations - num_kept
+            if num_kept > (1 - MIN_HIT_RATE) * num_evaluations:
+                self._hot.is_useful = False  # until the next union chooses anew
+        if self._is_young and self._raw.size >= MIN_RAW:
+            self._look()
+        elif self._is_time() or self._num_hits > MAX_HITS:
+            self._compact()
+            self._choose(self._keys, self._counts)
+
+    def _is_time(self) -> bool:
+        """Whether the raw keys take too much memory for what they add to the table."""
+        waiting = self._raw.nbytes
+        if waiting < self._look_at:
+            return False
+        self._look_at = 2 * waiting
+        return waiting > WAITING * max(len(self._keys), self._raw.estimate_distinct())
+
+    def _compact(self) -> None:
+        """Bring everything counted into the table."""
+        if self._hot and self._num_hits:
+            if self._is_shared:
+                self._counts = self._counts.copy()
+                self._is_shared = False
+            self._hot.flush(self._counts)
+            self._num_hits = 0
+        if self._hot:
+            self._hot.is_useful = False
+        if self._raw.size == 0:
+            return
+        varying = self._raw.varying
+        self._keys, self._counts = unite_words(self._raw.take(), varying, self._keys, self._counts)
+        self._is_shared = False
+        self._look_at = max(SMALL, WAITING * len(self._keys))
+
+    def _look(self) -> None:
+        """Look for frequent keys among the first raw ones; only if there are some, these become the table."""
+        self._is_young = False
+        keys, counts = unite_words(self._raw.copy(), self._raw.varying, self._keys, self._counts)
+        self._choose(keys, counts)
+        if self._useful():
+            self._raw.take()
+            self._keys, self._counts, self._is_shared = keys, counts, False
+
+    def _choose(self, keys: np.ndarray, counts: np.ndarray) -> None:
+        """Choose the frequent keys anew from a table of all that was counted, where there may be some."""
+        if len(keys) < (1 - MIN_HIT_RATE) * self._num_evaluations:
+            self._hot = self._hot or HotKeys()
+            self._hot.fill(keys.reshape(-1), counts, self._num_evaluations)

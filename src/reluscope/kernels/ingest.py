@@ -1,0 +1,228 @@
+"""A batch becomes raw keys, in one native task: pack, add the group, count what is frequent, keep the rest.
+
+Axes: E evaluations, U units, S outer and T inner axis of the "planes" layout, R raw keys kept, S slots. A row is one
+word: the pattern, above its group. Raw keys are 32-bit where rows fit, which halves all that sorting moves. A block of
+evaluations stays in its core's first-level cache from packing until what is kept of it is written. Limits: one kink,
+rows of 64 bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from reluscope.kernels import pool
+from reluscope.kernels.hot import MULTIPLIER, SLOTS, HotKeys, sift
+from reluscope.kernels.native import (
+    HEADER,
+    NativeTask,
+    array_at,
+    atomic_add,
+    atomic_and,
+    atomic_or,
+    claim,
+    enter,
+    field_of,
+    job_of,
+)
+from reluscope.kernels.pack import pack_planes, pack_rows
+from reluscope.kernels.values import Values
+
+__all__ = ["RawKeys"]
+
+FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
+# Evaluations of a block: 16 KB of words.
+BLOCK = 1 << 11
+# A second thread pays from so many values on: it is ready within 10 us.
+MIN_VALUES_PER_THREAD = 1 << 16
+
+# One in so many keys is sampled, by the leading bits of its hash.
+SAMPLED = 128
+SAMPLE_SHIFT = np.uint64(64 - 7)
+
+# The job's fields.
+SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS = range(HEADER, HEADER + 6)
+GROUPS, POSITIONS, GROUP_BITS = range(HEADER + 6, HEADER + 9)
+HOT, HITS, SCRATCH = range(HEADER + 9, HEADER + 12)
+RAW, RAW_SIZE, ANY, ALL, NUM_NAN = range(HEADER + 12, HEADER + 17)
+
+
+@njit(nogil=True, forceinline=True)
+def _add_group(words, size, first, groups, positions, group_bits):  # pragma: no cover - compiled
+    """Put below each pattern the group of its sample; word i is of evaluation first + i."""
+    index = 0
+    while index < size:
+        sample = (first + index) // positions
+        stop = min((sample + 1) * positions - first, size)
+        group = np.uint64(groups[sample])
+        for place in range(index, stop):
+            words[place, 0] = (words[place, 0] << group_bits) | group
+        index = stop
+
+
+@functools.cache
+def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
+    """The task for a layout ("rows", "planes", or "words" that are packed already) and two integer types."""
+    is_planes, is_words = layout == "planes", layout == "words"
+
+    def task(pointer):  # pragma: no cover - compiled
+        job = job_of(pointer)
+        thread = enter(job)
+        if thread < 0:
+            return
+        num_rows, num_units, num_inner = job[NUM_ROWS], job[NUM_UNITS], job[NUM_INNER]
+        infinity = value_type(job[INFINITY])
+        thresholds = array_at(job[THRESHOLDS], (4,), value_type)
+        words = array_at(job[SCRATCH] + 8 * BLOCK * thread, (BLOCK, 1), np.uint64)
+        raw = array_at(job[RAW], (1,), raw_type)
+        num_nan, some, every = np.int64(0), np.uint64(0), FULL
+        while True:
+            block = claim(job)
+            if block < 0:
+                break
+            start = block * BLOCK
+            stop = min(start + BLOCK, num_rows)
+            size = stop - start
+            if is_words:
+                packed = array_at(job[SOURCE], (num_rows,), np.uint64)
+                for index in range(size):
+                    words[index, 0] = packed[start + index]
+            elif is_planes:
+                planes = array_at(job[SOURCE], (num_rows // num_inner, num_units, num_inner), value_type)
+                num_nan += np.int64(pack_planes(planes, start, stop, thresholds, infinity, words))
+            else:
+                rows = array_at(job[SOURCE], (num_rows, num_units), value_type)
+                num_nan += np.int64(pack_rows(rows, start, stop, thresholds, infinity, words))
+            if job[GROUPS] != 0:
+                groups = array_at(job[GROUPS], (num_rows,), np.int64)
+                _add_group(words, size, start, groups, job[POSITIONS], np.uint64(job[GROUP_BITS]))
+            if job[HOT] != 0:
+                hot = array_at(job[HOT], (SLOTS,), np.uint64)
+                hits = array_at(job[HITS] + 4 * SLOTS * thread, (SLOTS,), np.uint32)
+                size = sift(words, size, hot, hits)
+            place = atomic_add(field_of(job, RAW_SIZE), np.int64(size))
+            # An array that begins there: an index that is a sum keeps the loop from being vectorised.
+            kept = array_at(job[RAW] + raw.itemsize * place, (size,), raw_type)
+            for index in range(size):
+                word = words[index, 0]
+                kept[index] = raw_type(word)
+                some |= word
+                every &= word
+        atomic_or(field_of(job, ANY), np.int64(some))
+        atomic_and(field_of(job, ALL), np.int64(every))
+        atomic_add(field_of(job, NUM_NAN), num_nan)
+
+    return NativeTask(task)
+
+
+@njit(nogil=True, cache=True)
+def _sample(keys):  # pragma: no cover - compiled
+    """The keys whose hash is among a 128th of all."""
+    found = np.empty(keys.size, keys.dtype)
+    size = 0
+    for index in range(keys.size):
+        found[size] = keys[index]
+        size += (np.uint64(keys[index]) * MULTIPLIER) >> SAMPLE_SHIFT == 0
+    return found[:size].copy()
+
+
+class RawKeys:
+    """The raw keys that wait, and what is known about them.
+
+    Attributes:
+        size: how many there are.
+        num_nan: NaN among the values they came from.
+    """
+
+    def __init__(self, row_bits: int) -> None:
+        self._type = np.uint32 if row_bits <= 32 else np.uint64
+        self._keys = np.empty(0, self._type)
+        self.size = self.num_nan = 0
+        self._any, self._all = 0, -1
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self._keys.itemsize
+
+    @property
+    def varying(self) -> int:
+        """The bits that are not the same in all keys."""
+        return (self._any & ~self._all) & (2**64 - 1) if self.size else 0
+
+    def estimate_distinct(self) -> int:
+        """About how many of them differ: the keys of a 128th of all hash values, sorted and counted."""
+        piece = 1 << 16
+        keys = self._keys[: self.size]
+        pieces = [keys[start : start + piece] for start in range(0, self.size, piece)]
+        sampled = np.concatenate(pool.run([partial(_sample, one) for one in pieces]))
+        sampled.sort()
+        return SAMPLED * int(1 + np.count_nonzero(sampled[1:] != sampled[:-1])) if sampled.size else 0
+
+    def copy(self) -> np.ndarray:
+        """All keys, uint32 or uint64 (R,), in memory of their own."""
+        return self._keys[: self.size].copy()
+
+    def take(self) -> np.ndarray:
+        """All keys, uint32 or uint64 (R,); their memory is written over by the next ones."""
+        keys = self._keys[: self.size]
+        self.size, self._any, self._all = 0, 0, -1
+        return keys
+
+    def release(self) -> None:
+        """Give back the memory, once nothing is waiting."""
+        self._keys = np.empty(0, self._type)
+
+    def add_values(
+        self,
+        values: Values,
+        start: int,
+        stop: int,
+        groups: np.ndarray | None,
+        group_bits: int,
+        hot: HotKeys | None,
+    ) -> None:
+        """Add the rows of evaluations start..stop of values with one kink, above groups int64 (samples,).
+
+        Start and stop are multiples of the positions of a sample where groups are given, and of the inner axis in
+        layout "planes". Rows found in `hot` are counted there instead.
+        """
+        num_inner = values.bits.shape[2] if values.layout == "planes" else 1
+        part = values.bits[start // num_inner : stop // num_inner]
+        thresholds = values.thresholds()[0]
+        infinity = values.format.infinity
+        task = _task(values.layout, part.dtype.type, self._type)
+        source = [
+            part.ctypes.data,
+            stop - start,
+            values.num_units,
+            num_inner,
+            infinity,
+            thresholds.ctypes.data,
+        ]
+        grouping = [0, 1, 0]
+        if groups is not None:
+            positions = values.num_evaluations // values.num_samples
+            grouping = [groups.ctypes.data + groups.itemsize * (start // positions), positions, group_bits]
+        self._add(task, [*source, *grouping], part.size, hot)
+
+    def add_words(self, words: np.ndarray, hot: HotKeys | None) -> None:
+        """Add rows uint64 (E,) that are complete."""
+        fields = [words.ctypes.data, len(words), 1, 1, 0, 0, 0, 1, 0]
+        self._add(_task("words", np.uint64, self._type), fields, 8 * len(words), hot)
+
+    def _add(self, task: NativeTask, fields: list[int], work: int, hot: HotKeys | None) -> None:
+        num_rows = fields[NUM_ROWS - HEADER]
+        if self._keys.size < self.size + num_rows:
+            # Grown by moving pages, not their contents; what is not written to takes no memory.
+            self._keys.resize(max(self.size + num_rows, 2 * self._keys.size), refcheck=False)
+        threads = max(1, min(pool.num_threads(), work // MIN_VALUES_PER_THREAD))
+        scratch = np.empty((threads, BLOCK), np.uint64)
+        frequent = [0, 0] if hot is None else [hot.slots.ctypes.data, hot.hits_for(threads).ctypes.data]
+        raw = [self._keys.ctypes.data, self.size, self._any, self._all, 0]
+        done = task.run(-(-num_rows // BLOCK), threads, [*fields, *frequent, scratch.ctypes.data, *raw])
+        self.size, self._any, self._all, num_nan = done[RAW_SIZE - HEADER :].tolist()
+        self.num_nan += num_nan
