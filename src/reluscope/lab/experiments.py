@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reluscope.errors import SpecificationError, closest
+from reluscope.errors import SpecificationError
 from reluscope.lab.paper_trainings import MethodName, NetworkName, paper_training
 from reluscope.lab.section import ActivationName
 from reluscope.lab.specification import (
@@ -140,9 +140,7 @@ def experiment(figure: str, scale: str, *, seeds: int | None = None) -> Training
         SpecificationError: no such figure or scale, or no seed at all.
     """
     if figure not in FIGURES:
-        raise SpecificationError(
-            f'no figure "{figure}" is reproduced. Allowed: {closest(figure, FIGURES, limit=9)}.'
-        )
+        raise SpecificationError(f'no figure "{figure}" is reproduced. Allowed: {", ".join(FIGURES)}.')
     if scale not in NUMBERS[figure]:
         raise SpecificationError(f'no scale is called "{scale}". Allowed: {", ".join(SCALES)}.')
     numbers = NUMBERS[figure][scale]

@@ -132,7 +132,8 @@ def reproduce(
     folder.mkdir(parents=True, exist_ok=True)
     run_tasks(tasks, num_processes=num_jobs, on_event=note)
 
-    runs = [open_run(folder / name) for name, spec in trainings if _is_finished(spec, folder / name)]
+    standing = [outcomes.get(name) or _standing(name, spec, folder / name) for name, spec in trainings]
+    runs = [open_run(one.run) for one in standing if one is not None and one.state != "failed"]
     pictures, page = _draw(figure, runs, out) if runs else ((), None)
     done = tuple(outcome for outcome in outcomes.values() if outcome is not None)
     return Reproduction(figure=figure, scale=scale, outcomes=done, pictures=pictures, page=page)
