@@ -292,7 +292,10 @@ def _footer(
     """What the trainings were, and how to read what is not self-explaining."""
     parts = [_trained_on(runs)]
     if heat:
-        legend = "White lines: stages. Hatched: coverage below 0.5, where the value is the sample's. Grey: not defined."
+        legend = (
+            "White lines: stages. Hatched: coverage below 0.5, where the value is the sample's. Grey: not defined. "
+            "Changes are those since the measurement before."
+        )
         parts.append(legend + (" Triangles: strikes." if strikes else ""))
     if left_out:
         named = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
