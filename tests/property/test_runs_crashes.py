@@ -271,6 +271,8 @@ class WriterUnderCrashes(RuleBasedStateMachine):
         self.writer = None
         assert open_run(self.folder).state == "interrupted"
         # As the folder lies, before anybody cleans up, others can read it.
+        run = open_run(self.folder)
+        assert run.stored_samples.steps(SITES[1]) == [step for step in run.steps if samples_of(step)]
         found = pl.read_parquet(self.folder / "layers" / "*.parquet").select("step", "site").rows()
         assert found == [(step, site) for step in open_run(self.folder).steps for site in SITES]
         for countdown in countdowns:

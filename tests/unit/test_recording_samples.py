@@ -195,6 +195,18 @@ def test_tables_are_held_to_the_budget(tmp_path):
     assert sorted((tmp_path / "run" / "tables").glob("all-*")) == kept
 
 
+def test_tables_that_wait_for_the_disk_count_towards_the_budget(tmp_path):
+    counts = PatternCounts(np.arange(1000, dtype=np.uint64)[:, None], np.ones(1000, np.int64), 20)
+    config, said = rs.Patterns(keep=("all",), disk_budget=100_000), []
+    with rs.Recorder(
+        nn.ReLU(), rs.Probe(torch.ones(2, 2)), tmp_path / "run", schedule=rs.every(1)
+    ) as recorder:
+        keeper = keeping.Keeper([config], recorder._writer, said.append)
+        kept = [step for step in range(9) if keeper.tables(step, {"1": counts}, is_first=False)]
+    assert kept == [0, 1, 2, 3]  # of at most 16,000 bytes and 2 % and what a file has beside them
+    assert len(said) == 1
+
+
 def test_a_budget_too_small_for_one_table_keeps_none(tmp_path):
     with pytest.warns(ReluscopeWarning, match=r"from step 0 on .* those of 0 steps"):
         train(tmp_path / "run", 2, keep=("all",), disk_budget=100)
