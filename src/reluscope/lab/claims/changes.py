@@ -30,7 +30,7 @@ def _single_updates(evidence: Evidence, study: Study, first: int, last: int | No
             Verdict.NOT_MEASURED,
             f"{study.title} has no two measurements in a row from step {first:,} to "
             f"{'the end' if last is None else f'{last:,}'}, which the change by one update needs; record every step "
-            "there, or pairs of them.",
+            "there, or pairs of them",
         )
     return found
 
@@ -114,7 +114,7 @@ def _returning_strike(evidence: Evidence) -> Iterator[Check]:
         search = find_strikes(study.steps, appeared, vanished)
         if not search.num_judged:
             raise Undecidable(
-                Verdict.NOT_MEASURED, f"{study.title} has no long stretch of measurements at every step."
+                Verdict.NOT_MEASURED, f"{study.title} has no long stretch of measurements at every step"
             )
         found = [_imbalance(study, strike, sites[list(strike.sites)]) for strike in search.strikes]
         return min(found, default=float("inf"))

@@ -119,7 +119,8 @@ def _decide_part(part: Part, studies: Sequence[Study]) -> PartResult:
         checks = tuple(part.decide(evidence))
         verdict, reason = _with_limits(part, evidence, checks)
     except Undecidable as undecidable:
-        verdict, reason = undecidable.verdict, undecidable.reason
+        limits = evidence.too_small if undecidable.verdict is Verdict.TOO_SMALL else []
+        verdict, reason = undecidable.verdict, "; ".join([*limits, undecidable.reason])
     return PartResult(
         part=part,
         verdict=verdict,

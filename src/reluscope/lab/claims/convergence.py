@@ -120,7 +120,7 @@ def _over_time(evidence: Evidence, study: Study) -> tuple[np.ndarray, np.ndarray
     """Epoch-end steps before the final one, JF there (steps, covered sites), and the covered sites."""
     steps = study.full_epochs()
     if len(steps) < 3:
-        raise Undecidable(Verdict.NOT_MEASURED, f"{study.title} needs a measurement at every epoch.")
+        raise Undecidable(Verdict.NOT_MEASURED, f"{study.title} needs a measurement at every epoch")
     sites = evidence.covered([(study, np.append(steps, study.end))], np.arange(study.num_sites))
     return steps, study.similar(study.end, steps).values[:, sites], sites
 

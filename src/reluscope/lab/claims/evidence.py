@@ -167,7 +167,7 @@ class Evidence:
         if not len(found):
             verdict = Verdict.TOO_SMALL if self.too_small else Verdict.NOT_MEASURED
             until = "the end" if last is None else f"{last:,}"
-            raise Undecidable(verdict, f"{study.title} has no measurement from step {first:,} to {until}.")
+            raise Undecidable(verdict, f"{study.title} has no measurement from step {first:,} to {until}")
         return found
 
 

@@ -68,7 +68,7 @@ def _toynet_rediscovers(evidence: Evidence, *, reference: int = 1) -> Iterator[C
         steps = evidence.window(study, reference + 1)
         steps = steps[~np.isnan(study.similarity(reference).values[np.isin(study.steps, steps)]).all(axis=1)]
         if not len(steps):
-            raise Undecidable(Verdict.NOT_MEASURED, f"{study.title} holds no samples to compare states with.")
+            raise Undecidable(Verdict.NOT_MEASURED, f"{study.title} holds no samples to compare states with")
         low = int(steps[study.similar(reference, steps).values.mean(axis=1).argmin()])
         sites = evidence.covered([(study, [reference, low, study.end])], np.arange(study.num_sites))
         ends.append(mean_similarity(study, reference, study.end, sites))

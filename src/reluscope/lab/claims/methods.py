@@ -36,7 +36,7 @@ def _early_drop(study: Study, reference: int) -> tuple[np.ndarray, np.ndarray]:
     if not len(steps):
         raise Undecidable(
             Verdict.NOT_MEASURED,
-            f"{study.title} has no measurement in its first 10 % after step {reference}.",
+            f"{study.title} has no measurement in its first 10 % after step {reference}",
         )
     rows, coverage = study.at(_H, steps), study.at("coverage", steps)
     where = rows.argmin(axis=0), np.arange(study.num_sites)
@@ -150,7 +150,7 @@ def _last_site_boost(evidence: Evidence, study: Study) -> tuple[float, float, fl
         raise Undecidable(
             Verdict.NOT_MEASURED,
             f"{study.title} lacks measurements: {_NUM_BEFORE} before the drop of the learning rate and one 20 % of the "
-            "epochs after it are needed.",
+            "epochs after it are needed",
         )
     last, later = study.num_sites - 1, int(after[0])
     evidence.covered([(study, [*before, b, a, later])], [last])

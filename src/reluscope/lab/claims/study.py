@@ -113,7 +113,7 @@ class Study:
         if last < self.num_steps:
             raise Undecidable(
                 Verdict.NOT_MEASURED,
-                f"{self.title} is measured up to step {last:,} of {self.num_steps:,}; go on with{self._command}.",
+                f"{self.title} is measured up to step {last:,} of {self.num_steps:,}; go on with{self._command}",
             )
         return last
 
@@ -131,7 +131,7 @@ class Study:
             raise Undecidable(
                 Verdict.NOT_MEASURED,
                 f"{self.title} has no measurement one to two epochs after the drop of the learning rate at step "
-                f"{drop:,}; it needs one per epoch.",
+                f"{drop:,}; it needs one per epoch",
             )
         return int(found[0])
 
@@ -140,7 +140,7 @@ class Study:
         found = self.steps[(self.steps <= share * self.num_steps) & (self.steps >= 1)]
         if not len(found):
             raise Undecidable(
-                Verdict.NOT_MEASURED, f"{self.title} has no measurement in its first {share:.0%}."
+                Verdict.NOT_MEASURED, f"{self.title} has no measurement in its first {share:.0%}"
             )
         return int(found[-1])
 
@@ -178,13 +178,13 @@ class Study:
             raise Undecidable(
                 Verdict.NOT_MEASURED,
                 f"{self.title} holds neither samples nor tables to compare its states with step {to:,}; record "
-                "with rs.Patterns(sample_size=4096).",
+                "with rs.Patterns(sample_size=4096)",
             )
         return found
 
     def _measure(self, name: str) -> np.ndarray:
         if name not in self.measures:
-            raise Undecidable(Verdict.NOT_MEASURED, f"{self.title} does not hold the measure {name}.")
+            raise Undecidable(Verdict.NOT_MEASURED, f"{self.title} does not hold the measure {name}")
         return self.measures[name]
 
     def _rows(self, steps: int | Sequence[int] | np.ndarray) -> np.ndarray:
@@ -192,14 +192,14 @@ class Study:
         if len(missing):
             raise Undecidable(
                 Verdict.NOT_MEASURED,
-                f"{self.title} has no measurement at step {missing[0]:,}; it is made by{self._command}.",
+                f"{self.title} has no measurement at step {missing[0]:,}; it is made by{self._command}",
             )
         return np.searchsorted(self.steps, np.asarray(steps))
 
     def _learning_rate(self) -> tuple[np.ndarray, np.ndarray]:
         steps, rates = self.learning_rate
         if not len(steps):
-            raise Undecidable(Verdict.NOT_MEASURED, f"{self.title} has no learning rate on record.")
+            raise Undecidable(Verdict.NOT_MEASURED, f"{self.title} has no learning rate on record")
         return steps, rates
 
     def _first_drop(self) -> int:
@@ -209,7 +209,7 @@ class Study:
         if not len(falls):
             raise Undecidable(
                 Verdict.NOT_MEASURED,
-                f"the learning rate of {self.title} has not dropped so far; go on with{self._command}.",
+                f"the learning rate of {self.title} has not dropped so far; go on with{self._command}",
             )
         return int(steps[falls[0] + 1])
 

@@ -138,8 +138,8 @@ def combined(checks: Sequence[Check]) -> Verdict:
 def standard_error(values: Sequence[float]) -> float:
     """Standard error of the mean, from the spread of the values (n - 1); NaN for fewer than two.
 
-    >>> standard_error((1.0, 2.0, 3.0))
-    0.5773502691896258
+    >>> round(standard_error((1.0, 2.0, 3.0)), 6)
+    0.57735
     """
     num, mean = len(values), _mean(values)
     if num < 2:
