@@ -119,6 +119,14 @@ def test_the_final_sample_counts_until_the_run_goes_on(tmp_path):
     assert files(tmp_path / "run") == files(tmp_path / "whole")
 
 
+def test_a_last_step_that_is_sampled_has_no_final_sample_after_a_resume(tmp_path):
+    options = {"sample_schedule": rs.every(4), "sample_size": 40}
+    train(tmp_path / "run", 4, **options)
+    train(tmp_path / "run", 4, first=4, **options)  # measured again, compared, not rewritten
+    assert sampled_steps(tmp_path / "run") == [0, 4]
+    assert not (tmp_path / "run" / "samples" / "final.parquet").exists()
+
+
 def test_a_training_that_was_killed_leaves_the_same_samples(tmp_path, monkeypatch):
     monkeypatch.setattr(keeping, "_NUM_DENSE", 3)
     options = {"keep": ("init", "final", "all"), "sample_size": 30, "disk_budget": 60_000}
