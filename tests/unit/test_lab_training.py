@@ -27,6 +27,7 @@ from reluscope.lab import checkpoints
 from reluscope.lab.augmentation import crop_flip
 from reluscope.lab.checkpoints import latest_checkpoint, load_checkpoint
 from reluscope.lab.data import ImageData
+from reluscope.lab.devices import exact_convolutions, resolve_device
 from reluscope.lab.models import build
 from reluscope.lab.order import AUGMENTATION_STREAM, BatchOrder, generator_for
 from reluscope.lab.specification import Specification
@@ -251,6 +252,96 @@ def test_the_run_says_how_the_training_ended(tmp_path):
     assert run.info["held_out_accuracy"] == result.held_out_accuracy
     assert run.info["training"]["optimizer"]["lr"] == 0.05
     assert run.state == "closed"
+
+
+def test_the_run_says_from_its_start_what_is_trained(tmp_path):
+    """What readers group runs by is there while the training still goes on, and after a kill."""
+    spec = specification().model_copy(update={"experiment": "fig4", "scale": "smoke"})
+    seen = []
+
+    def look(progress):
+        if progress.step == 1:
+            seen.append(rs.open_run(tmp_path / "run").info)
+
+    train(spec, tmp_path / "run", data=small_images(), on_step=look)
+    assert seen[0]["training"] == spec.model_dump(mode="json")
+    assert (seen[0]["training"]["experiment"], seen[0]["training"]["scale"]) == ("fig4", "smoke")
+    assert seen[0]["training_steps"] == {"num_steps": NUM_STEPS, "steps_per_epoch": 4}
+    assert "held_out_accuracy" not in seen[0]
+
+
+@pytest.mark.parametrize("schedule", ["cyclic", "onecycle"])
+def test_rates_and_momenta_of_every_update(tmp_path, schedule):
+    """A FixUp net with cycled momentum: resumed bit for bit, rates as the schedule says in both groups."""
+    spec = specification(
+        model={"name": "fixup_resnet"},
+        optimizer={"weight_decay": 5e-4, "bias_lr_factor": 0.1},
+    ).model_dump(mode="json")
+    spec = parse_specification({**spec, "schedule": {"name": schedule}})
+
+    def interrupt(progress):
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+    train(spec, tmp_path / "whole", data=small_images())
+    with pytest.raises(KeyboardInterrupt):
+        train(spec, tmp_path / "run", data=small_images(), on_step=interrupt)
+    train(spec, tmp_path / "run", data=small_images(), resume=True)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    rates = rs.open_run(tmp_path / "whole").scalars["lr"]
+    expected = [0.05 * spec.schedule.multiplier(step, NUM_STEPS) for step in range(NUM_STEPS)]
+    assert list(rates) == expected
+    last = load_checkpoint(latest_checkpoint(tmp_path / "whole" / "checkpoints")).optimizer["param_groups"]
+    assert [group["lr"] for group in last] == pytest.approx([expected[-1], expected[-1] / 10])
+    momentum = spec.schedule.momentum(NUM_STEPS - 1, NUM_STEPS, 0.9)
+    assert {group["momentum"] for group in last} == {momentum}
+
+
+def test_measurements_up_to_a_step_and_at_shares(tmp_path):
+    recording = {"at": [], "every": 6, "until": 3, "shares": [0.5, 0.9], "per_decade": None}
+    run = tmp_path / "run"
+    train(specification(recording=recording), run, data=small_images())
+    assert rs.open_run(run).steps == [0, 1, 2, 3, 6, 7, 12, 13, NUM_STEPS]  # ceil(0.9 * 14) = 13
+    # 0.5 of 14: what step 7 measured is the last state that was trained at the first rate.
+    assert list(rs.open_run(run).scalars["lr"]) == pytest.approx([0.05] * 7 + [0.005] * 7)
+
+
+def test_a_device_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("cuda", "cuda:3"):
+        with pytest.raises(
+            SpecificationError, match=rf'device is {name}; torch finds no CUDA.*"auto" or "cpu"'
+        ):
+            train(specification(training={"device": name}), tmp_path / "run", data=small_images())
+    assert not (tmp_path / "run").exists()
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+
+
+def test_auto_is_the_first_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("auto") == torch.device("cuda")
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    assert resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(SpecificationError, match="torch finds 2 CUDA devices"):
+        resolve_device("cuda:2")
+
+
+def test_convolutions_on_a_gpu_are_exact_and_the_setting_is_put_back():
+    flags = torch.backends.cudnn
+    before = (flags.allow_tf32, flags.deterministic)
+    with exact_convolutions(torch.device("cuda")):
+        assert (flags.allow_tf32, flags.deterministic) == (False, True)
+    assert (flags.allow_tf32, flags.deterministic) == before
+
+
+def test_images_move_whole(whole):
+    data = small_images()
+    moved = data.to(torch.device("meta"))
+    tensors = {name for name, value in vars(moved).items() if isinstance(value, torch.Tensor)}
+    assert {getattr(moved, name).device.type for name in tensors} == {"meta"}
+    assert len(tensors) == 5
+    assert data.images.device.type == "cpu"
 
 
 def test_the_probe_must_fit_the_images(tmp_path):
