@@ -47,7 +47,14 @@ from reluscope.lab.specification_text import (
 )
 from reluscope.recording import Schedule
 
-__all__ = ["SPECIFICATION_FILE", "TrainingProgress", "TrainingResult", "make_probe", "stored_specification", "train"]
+__all__ = [
+    "SPECIFICATION_FILE",
+    "TrainingProgress",
+    "TrainingResult",
+    "make_probe",
+    "stored_specification",
+    "train",
+]
 
 SPECIFICATION_FILE = "specification.yaml"  # below the run's folder
 
