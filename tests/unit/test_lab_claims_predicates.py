@@ -180,3 +180,59 @@ def test_figures_that_absolute_numbers_belong_to():
     result = judged("A1", num_images=4000)
     assert result.verdict is Verdict.SUPPORTED
     assert result.part("printed totals").verdict is Verdict.TOO_SMALL
+
+
+# The measurements that a part compares; at all others coverage may be anything.
+COMPARED = {
+    ("A1", "drop"): (1, 2, 100),
+    ("A1", "growth"): (2, 3000),
+    ("A2", "relative_change"): (0, 1, 10, 799, 800, 1000),
+    ("A3", "block 1 lowest"): (500, 3000),
+    ("A3", "block 2 highest early"): (3000,),
+    ("A4", "dense for a while"): (1, 300),
+    ("A4", "thin later"): (500, 3000),
+    ("A5", "ToyNet finds some again"): (1, 41, 3000),
+    ("A5", "block 1 most"): (1, 41, 400),
+    ("A5", "block 1 most, to step 0"): (0, 41, 400),
+    ("A5", "printed ranges"): (1, 41, 3000),
+    ("A6", "step 0"): (0,),
+    ("A6", "step 1"): (1,),
+    ("A7", "falls"): (1, 9),
+    ("A7", "order at 41"): (1, 41),
+    ("A7", "spread is back"): (41, 200),
+    ("A8", "formed"): (41, 60, 120),
+    ("A8", "absent at first"): (1,),
+    ("A8", "stronger in block 1"): (41, 120),
+    ("A9", "ResNet saturated"): (100,),
+    ("A10", "order of blocks"): (100, 110, 200),
+    ("A10", "falls with depth"): (100, 200),
+    ("A10", "printed values"): (50, 100, 110, 200),
+    ("A11", "PyramidNet even"): (10, 190, 200),
+    ("A11", "FixUp early"): (50, 200),
+    ("A12", "OneCycle even"): (10, 190, 390, 400),
+    ("A13", "early drop"): (1, 10),
+    ("A13", "zigzag inverted"): (200,),
+    ("A14", "brief rise"): (50, 90, 100, 110, 150),
+    ("A15", "strikes that return"): (1, 130),
+    ("A16", "ResNet lowest"): (10, 300),
+    ("A17", "damped"): (1, 10),
+    ("A17", "lower last sites"): (200,),
+    ("A18", "FixUp lowest in block 1"): (10, 200),
+    ("A18", "PyramidNet rises"): (1, 200),
+    ("A19", "one sign"): (100, 200),
+    ("A20", "plain nets dip"): (1, 10, 100),
+    ("A21", "falls within 500 steps"): (0, 50, 399, 500),
+    ("A21", "ToyNet at once"): (0, 1),
+}
+
+
+@pytest.mark.parametrize(("claim", "part"), COMPARED)
+def test_coverage_counts_at_the_measurements_compared(claim, part):
+    needed = COMPARED[claim, part]
+    steps = {step for study in CASES[claim][0]() for step in study.steps.tolist()}
+    for step in needed:
+        result = judged(claim, coverage=lambda at, site, low=step: 0.2 if at == low else 1.0).part(part)
+        assert result.verdict is Verdict.TOO_SMALL, step
+    if not_compared := steps - set(range(min(needed), max(needed) + 1)):
+        result = judged(claim, coverage=lambda at, site: 0.2 if at in not_compared else 1.0).part(part)
+        assert result.verdict is Verdict.SUPPORTED, result.reason
