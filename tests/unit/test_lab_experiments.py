@@ -79,7 +79,8 @@ def test_figure_3_has_ten_methods():
     assert (onecycle.training.epochs, onecycle.training.batch_size) == (50, 256)
     assert trainings["resnet20-relu-cyclic-seed0"].schedule.cycles == 5
     assert dict(experiment("fig3", "laptop"))["resnet20-relu-cyclic-seed0"].schedule.cycles == 2
-    assert all(spec.instruments.patterns.hashlist for spec in trainings.values())
+    sizes = {spec.model.name: spec.instruments.patterns.hashlist for spec in trainings.values()}
+    assert sizes == {"resnet": 2**26, "convnet": 2**26, "fixup_resnet": 2**26, "pyramidnet": 2**28}
     assert all(spec.data.held_out == "test" for spec in trainings.values())
 
 
