@@ -10,7 +10,8 @@ import pytest
 
 from reluscope.errors import KernelError
 from reluscope.kernels import dispatch, pool
-from reluscope.kernels.accumulate import SortedAccumulator
+from reluscope.kernels.accumulate import RowAccumulator
+from reluscope.kernels.accumulate_words import WordAccumulator
 from reluscope.kernels.dense import DenseAccumulator
 from reluscope.kernels.plan import KeyPlan
 from reluscope.kernels.reference_accumulate import ReferenceAccumulator
@@ -37,8 +38,12 @@ def test_an_unknown_name_is_refused(monkeypatch):
     [
         (16, 0, DenseAccumulator),
         (16, 16, DenseAccumulator),
-        (16, 17, SortedAccumulator),
-        (17, 0, SortedAccumulator),
+        (16, 17, WordAccumulator),
+        (17, 0, WordAccumulator),
+        (64, 0, WordAccumulator),
+        (60, 16, WordAccumulator),
+        (61, 16, RowAccumulator),
+        (65, 0, RowAccumulator),
     ],
 )
 def test_narrow_patterns_are_counted_in_place(monkeypatch, width, num_groups, kind):
