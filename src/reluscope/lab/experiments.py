@@ -74,16 +74,18 @@ class Numbers:
     sample_size: int = 4096
 
 
-_SMOKE = {"data": "mnist-sample", "held_out": 0.1, "num_images": 320, "probe": 96, "batch_size": 32}
+_SMOKE = {"data": "mnist-sample", "held_out": 0.1, "probe": 64, "batch_size": 32}
 
 NUMBERS: dict[str, dict[ScaleName, Numbers]] = {
     "fig1": {
-        "smoke": Numbers(**_SMOKE, steps=50, until=12, every=5, sample_size=256),
+        "smoke": Numbers(**_SMOKE, num_images=320, steps=50, until=6, every=10, sample_size=256),
         "laptop": Numbers(held_out=0.01, steps=1000, until=300, every=10, sample_size=1024),
         "paper": Numbers(held_out=0.01, steps=3000, every=1, probe=49_500, sample_size=1024),
     },
     "fig2": {
-        "smoke": Numbers(**_SMOKE, epochs={"stepwise": 8}, shares=(0.5,), depths=(8, 14), seeds=2),
+        "smoke": Numbers(
+            **_SMOKE, num_images=256, epochs={"stepwise": 8}, shares=(0.5,), depths=(8, 14), seeds=2
+        ),
         "laptop": Numbers(
             num_images=10_000, epochs={"stepwise": 12}, shares=(0.5,), depths=(8, 14, 20), seeds=3
         ),
@@ -94,6 +96,7 @@ NUMBERS: dict[str, dict[ScaleName, Numbers]] = {
     "fig3": {
         "smoke": Numbers(
             **_SMOKE,
+            num_images=192,
             epochs={"stepwise": 4, "cyclic": 4, "onecycle": 4, "pyramidnet": 2},
             per_epoch=1,
             shares=(0.5,),
@@ -118,7 +121,9 @@ NUMBERS: dict[str, dict[ScaleName, Numbers]] = {
         ),
     },
     "fig4": {
-        "smoke": Numbers(**_SMOKE, epochs={"stepwise": 5}, per_epoch=2, shares=(0.5,), sample_size=1024),
+        "smoke": Numbers(
+            **_SMOKE, num_images=256, epochs={"stepwise": 6}, per_epoch=2, shares=(0.5,), sample_size=1024
+        ),
         "laptop": Numbers(
             num_images=10_000, held_out=0.01, epochs={"stepwise": 20}, per_epoch=2, shares=(0.5,)
         ),
