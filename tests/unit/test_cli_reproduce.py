@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from reluscope.cli import main
+from reluscope.kernels import pool
 from reluscope.lab import experiments, reproduction, workers
 from reluscope.lab.experiments import Numbers
 from reluscope.lab.progress import TrainingsDisplay
@@ -44,6 +45,7 @@ def here(monkeypatch):
             workers._do(task, images, on_event)
 
     monkeypatch.setattr(reproduction, "run_tasks", run_tasks)
+    monkeypatch.setenv("RELUSCOPE_NUM_THREADS", "1")  # put back afterwards, whatever a task sets
     monkeypatch.setitem(experiments.NUMBERS["fig2"], "smoke", TINY)
     before = torch.get_num_threads()
     yield
@@ -71,6 +73,20 @@ def test_a_figure_from_trainings_to_picture_and_page(here, tmp_path, capsys, mon
     assert [one["state"] for one in result["outcomes"]] == ["found finished"] * 3
     assert result["page"] == "reproduction/fig2.html"
     assert err == ""
+
+
+def test_a_task_has_its_share_of_the_cores(here, monkeypatch):
+    """Those of torch and of the kernels, which would take all cores each."""
+    seen = []
+
+    def look(*_arguments, **_keywords):
+        seen.append((torch.get_num_threads(), pool.num_threads()))
+        raise RuntimeError
+
+    monkeypatch.setattr(workers, "train", look)
+    monkeypatch.setattr(reproduction.os, "cpu_count", lambda: 6)
+    assert main(["reproduce", "fig2", "--scale", "smoke", "--jobs", "2", "--quiet"]) == 1
+    assert seen == [(3, 3)] * 3
 
 
 def test_a_failure_is_told_and_exits_1(here, tmp_path, capsys, monkeypatch):

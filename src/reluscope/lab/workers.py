@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import signal
 import time
 import traceback
@@ -28,6 +29,7 @@ from reluscope.lab.training import TrainingProgress, TrainingResult, train
 __all__ = ["TrainingEvent", "TrainingTask", "run_tasks"]
 
 _REPORT_EVERY_S = 0.25
+_KERNEL_THREADS = "RELUSCOPE_NUM_THREADS"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +189,7 @@ def _do(task: TrainingTask, images: _LastImages, send: Callable[[TrainingEvent],
             import torch
 
             torch.set_num_threads(task.num_threads)
+            os.environ[_KERNEL_THREADS] = str(task.num_threads)  # they would take every core
             data = images.of(task.specification.data, task.data_dir)
             report = _Throttle(lambda progress: tell("progress", progress=progress))
             result = train(task.specification, task.run, data=data, resume=True, on_step=report)
