@@ -12,6 +12,14 @@ from reluscope.lab.specification_text import parse_specification, specification_
 
 @pytest.mark.parametrize("figure", FIGURES)
 @pytest.mark.parametrize("scale", SCALES)
+def test_laptop_figure_1_measures_the_change_over_one_update_to_its_end():
+    """Two claims ask for the changes between neighbouring steps late in the training."""
+    recording = experiment("fig1", "laptop")[0][1].recording
+    assert recording.until == 300
+    assert recording.every == 10
+    assert {399, 409, 499, 989, 999} <= set(recording.at)
+
+
 def test_every_training_is_valid_named_once_and_tagged(figure, scale):
     trainings = experiment(figure, scale)
     assert len({name for name, _ in trainings}) == len(trainings)

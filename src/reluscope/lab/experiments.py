@@ -48,6 +48,7 @@ class Numbers:
         batch_size: of the methods that have 128 in the paper; OneCycle has twice as many.
         steps, epochs: length of the trainings, one of the two; epochs by method or network where they differ.
         until, every, per_epoch, shares: when to measure, as in the section `recording`.
+        is_paired: also measure just before each of `every`: the change over a single update is then known there.
         depths: of the networks.
         seeds: how many.
         cycles: of CyclicLR.
@@ -65,6 +66,7 @@ class Numbers:
     epochs: Mapping[str, float] = field(default_factory=dict)
     until: int | None = None
     every: int | None = None
+    is_paired: bool = False
     per_epoch: int | None = None
     shares: tuple[float, ...] = ()
     depths: tuple[int, ...] = (20,)
@@ -79,7 +81,7 @@ _SMOKE = {"data": "mnist-sample", "held_out": 0.1, "probe": 64, "batch_size": 32
 NUMBERS: dict[str, dict[ScaleName, Numbers]] = {
     "fig1": {
         "smoke": Numbers(**_SMOKE, num_images=320, steps=50, until=6, every=10, sample_size=256),
-        "laptop": Numbers(held_out=0.01, steps=1000, until=300, every=10, sample_size=1024),
+        "laptop": Numbers(held_out=0.01, steps=1000, until=300, every=10, is_paired=True, sample_size=1024),
         "paper": Numbers(held_out=0.01, steps=3000, every=1, probe=49_500, sample_size=1024),
     },
     "fig2": {
@@ -245,8 +247,11 @@ def _training(
 
 
 def _recording(numbers: Numbers) -> RecordingSpecification:
+    steps = set(_STEPS_OF_CLAIMS)
+    if numbers.is_paired and numbers.every and numbers.steps:
+        steps |= {step - 1 for step in range(numbers.every, numbers.steps + 1, numbers.every)}
     return RecordingSpecification(
-        at=_STEPS_OF_CLAIMS,
+        at=tuple(sorted(steps)),
         until=numbers.until,
         every=numbers.every,
         per_decade=None,
