@@ -81,7 +81,7 @@ _SMOKE = {"data": "mnist-sample", "held_out": 0.1, "probe": 64, "batch_size": 32
 NUMBERS: dict[str, dict[ScaleName, Numbers]] = {
     "fig1": {
         "smoke": Numbers(**_SMOKE, num_images=320, steps=50, until=6, every=10, sample_size=256),
-        "laptop": Numbers(held_out=0.01, steps=1000, until=300, every=10, is_paired=True, sample_size=1024),
+        "laptop": Numbers(held_out=0.01, steps=1000, until=200, every=20, is_paired=True, sample_size=1024),
         "paper": Numbers(held_out=0.01, steps=3000, every=1, probe=49_500, sample_size=1024),
     },
     "fig2": {
