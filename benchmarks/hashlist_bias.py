@@ -1,6 +1,6 @@
 """How far off is a hash list, measure by measure and occupancy by occupancy? Against exact counts of real networks.
 
-    python benchmarks/hashlist_bias.py [--data-dir DATA] [--runs DIR] [--steps 40] [--images 1000] [--seeds 8]
+    python benchmarks/hashlist_bias.py [--data-dir DATA] [--runs DIR] [--steps 40] [--images 1000] [--seeds 10]
 
 Records ResNet-20, ConvNet-20 and ToyNet-20 (CIFAR-10 with --data-dir, else the embedded digits) at four sites, at
 initialisation and before and after the last of a few dozen updates, with the exact tables kept; recordings that are in
@@ -8,14 +8,15 @@ initialisation and before and after the last of a few dozen updates, with the ex
 table fills it exactly as streaming every evaluation does (checked against `rs.Patterns(hashlist=...)` at every
 site): each table goes into lists of 2^10 to 2^26 slots, and into one of the size at which the paper's limit, an
 occupancy of 0.15, is expected; under several hash seeds. Writes benchmarks/results/hashlist_bias.csv, one row per
-(network, site, state or pair of states, size, measure), then draws docs/images/hashlist-bias.png from it
-(`--draw` only draws):
+(network, site, state or pair of states, size, measure) where 0.1 % to 99.9 % of the slots are used, then draws
+docs/images/hashlist-bias.png from it and puts the tables into docs/hashlist.md (`--draw`: only that):
 
-    patterns, evaluations   P and N of the state, means of both for a pair
+    patterns, evaluations, coverage     of the state, exact; means of both for a pair
     occupancy               used slots / size, mean over the seeds and, for a pair, over both states
     exact, hashed           the measure from exact counts, and from the list (mean over seeds)
-    bias, bias_p20, bias_p80    hashed - exact; relative to the exact value for total and max_frequency (relative = True)
-    expected                what theory says of the bias, where it says anything (docs/hashlist.md)
+    bias, bias_p20, bias_p80    hashed - exact, mean and percentiles over the seeds; for total, max_frequency and
+                            relative_change divided by the exact value
+    expected                what theory says of the bias, where it depends on few numbers (docs/hashlist.md)
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _hashlist_figure import draw, insert_tables, tables_of
 
 import reluscope as rs
 from reluscope import measures
@@ -41,19 +42,22 @@ from reluscope.patterns import PatternCounts
 
 RESULTS = Path(__file__).parent / "results" / "hashlist_bias.csv"
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "hashlist-bias.png"
+PAGE = Path(__file__).parents[1] / "docs" / "hashlist.md"
 NETWORKS = ("resnet20", "convnet20", "toynet20")
 SITES = ("stage1.0.act1", "stage1.2.act1", "stage2.1.act1", "stage3.1.act1")
+CIFAR = ("data.name=cifar10", "data.num_images=10000")
+DIGITS = ("data.name=mnist-sample", "data.num_images=null", "data.held_out=0.1")
 SIZES = tuple(2**power for power in range(10, 27))
 TRUSTED = 0.15  # [A] section 3.1: "maximal occupancy 15%"
 CHECKED_SIZE = 2**14
-RELATIVE = ("total", "max_frequency")
+SHOWN = (0.001, 0.999)  # occupancies; outside of them a list shows nothing, or nothing is wrong with it
+RELATIVE = ("total", "max_frequency", "relative_change")
 
 
 def record(folder: Path, network: str, data_dir: str | None, steps: int, images: int) -> None:
     """The states before any, before the last and after the last update, with their tables."""
     overrides = [
-        f"data.name={'cifar10' if data_dir else 'mnist-sample'}",
-        "data.num_images=10000" if data_dir else "data.num_images=null",
+        *(CIFAR if data_dir else DIGITS),
         "schedule.name=constant",
         f"training.steps={steps}",
         "training.channels_last=true",
@@ -134,26 +138,35 @@ def of_pair(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
     }
 
 
+def used_slots(patterns: int, size: int) -> float:
+    """Expected number of used slots, size (1 - (1 - 1/size)^P)."""
+    return -size * np.expm1(patterns * np.log1p(-1 / size))
+
+
 def expected_of_state(counts: np.ndarray, size: int) -> dict[str, float]:
     """Bias of balls thrown into bins at random, where it depends on few numbers; see docs/hashlist.md."""
     total, num_evaluations = int((counts > 0).sum()), int(counts.sum())
     alone = (1 - 1 / size) ** (total - 1)  # chance that no other pattern shares a pattern's slot
-    used = -size * np.expm1(total * np.log1p(-1 / size))
     return {
-        "total": used / total - 1,
+        "total": used_slots(total, size) / total - 1,
         "coverage": (counts == 1).sum() / num_evaluations * (1 - alone),
     }
 
 
 def expected_of_pair(before: np.ndarray, after: np.ndarray, size: int) -> dict[str, float]:
-    """The same for the share of changed patterns: only before, only after, and common ones in `size` slots."""
+    """The same for changes of the set of patterns: only before, only after, and common ones in `size` slots."""
     both = int(((before > 0) & (after > 0)).sum())
     only_before, only_after = int((before > 0).sum()) - both, int((after > 0).sum()) - both
     free = [np.exp(-number / size) for number in (both, only_before, only_after)]
     union = 1 - free[0] * free[1] * free[2]
     shared = 1 - free[0] + free[0] * (1 - free[1]) * (1 - free[2])
     exact = (only_before + only_after) / (both + only_before + only_after)
-    return {"churn_rate": (1 - shared / union) - exact}
+    used_before, used_after = used_slots(both + only_before, size), used_slots(both + only_after, size)
+    net = (only_after - only_before) / (both + only_after)
+    return {
+        "churn_rate": (1 - shared / union) - exact,
+        "relative_change": (1 - used_before / used_after) / net - 1 if net else np.nan,
+    }
 
 
 def cases_of(states: States) -> dict[str, tuple[int, ...]]:
@@ -183,9 +196,16 @@ def rows_of(states: States, seeds: int) -> Iterator[dict]:
                 found[name].append(values_of(hashed, states.width) | {"occupancy": used})
         for name, steps in wanted.items():
             exact = [states.counts[step] for step in steps]
-            about = {"state": name, "patterns": round(patterns[name]), "evaluations": int(exact[0].sum())}
+            about = {
+                "state": name,
+                "patterns": round(patterns[name]),
+                "evaluations": int(exact[0].sum()),
+                "coverage": float(np.mean([measures.coverage(counts[counts > 0]) for counts in exact])),
+                "size": size,
+            }
             for row in compared(exact, found[name], size, states.width):
-                yield about | {"size": size} | row
+                if SHOWN[0] <= row["occupancy"] <= SHOWN[1]:
+                    yield about | row
 
 
 def values_of(counts: list[np.ndarray], width: int) -> dict[str, float]:
@@ -194,10 +214,14 @@ def values_of(counts: list[np.ndarray], width: int) -> dict[str, float]:
 
 def compared(exact_counts: list[np.ndarray], found: list[dict], size: int, width: int) -> Iterator[dict]:
     """One row per measure, of one state or of a pair; `found` holds the values under each seed."""
-    expected = (expected_of_state if len(exact_counts) == 1 else expected_of_pair)(*exact_counts, size)
+    if len(exact_counts) == 1:
+        expected = expected_of_state(exact_counts[0], size)
+    else:
+        expected = expected_of_pair(exact_counts[0], exact_counts[1], size)
     for name, exact in values_of(exact_counts, width).items():
         hashed = np.array([one[name] for one in found])
-        bias = (hashed - exact) / (exact if name in RELATIVE else 1.0)
+        scale = (exact or np.nan) if name in RELATIVE else 1.0  # nothing is relative to a change of 0
+        bias = (hashed - exact) / scale
         yield {
             "occupancy": float(np.mean([one["occupancy"] for one in found])),
             "measure": name,
@@ -207,7 +231,6 @@ def compared(exact_counts: list[np.ndarray], found: list[dict], size: int, width
             "bias_p20": float(np.quantile(bias, 0.2)),
             "bias_p80": float(np.quantile(bias, 0.8)),
             "expected": float(expected.get(name, np.nan)),
-            "relative": name in RELATIVE,
         }
 
 
@@ -218,18 +241,15 @@ def measure_all(options: argparse.Namespace) -> list[dict]:
         if not (folder / "run.json").exists():
             record(folder, network, options.data_dir, options.steps, options.images)
         run = rs.open_run(folder)
-        about = f"{run.info['training']['data']['name']}, {run.info['probe']['num_samples']} images"
+        about = f"{run.info['training']['data']['name']}, {run.info['probe']['num_samples']} images, "
+        about += f"{options.seeds} seeds, numpy={np.__version__}"
         for site in SITES:
             started = time.perf_counter()
             states = read_states(run, site)
-            first = {"network": network, "data": about, "site": site, "width": states.width}
-            rows += [{**first, **row, "seeds": options.seeds} for row in rows_of(states, options.seeds)]
-            print(
-                f"{network} {site}: {len(states.words)} patterns, {time.perf_counter() - started:.1f} s",
-                flush=True,
-            )
-    versions = f"numpy={np.__version__} reluscope={rs.__version__} {platform.machine()}"
-    return [{**row, "versions": versions} for row in rows]
+            first = {"network": network, "site": site, "width": states.width}
+            rows += [first | row | {"about": about} for row in rows_of(states, options.seeds)]
+            print(f"{network} {site}: {len(states.words)} patterns, {time.perf_counter() - started:.1f} s")
+    return rows
 
 
 def write(rows: list[dict]) -> None:
@@ -248,10 +268,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/hashlist-bias"))
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--draw", action="store_true", help="only draw what was measured before")
     options = parser.parse_args()
-    write(measure_all(options))
-    print(pd.read_csv(RESULTS).groupby("measure")["bias"].describe())
+    if not options.draw:
+        write(measure_all(options))
+    results = pd.read_csv(RESULTS)
+    draw(results, PICTURE)
+    insert_tables(PAGE, tables_of(results))
 
 
 if __name__ == "__main__":
