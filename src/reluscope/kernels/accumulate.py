@@ -89,13 +89,13 @@ class RowAccumulator:
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
 
-        if groups is None and not self._plan.is_fingerprint and len(values.kinks) == 1:
-            return self._add_all(packer(values), values.num_evaluations, values.num_units)
+        if groups is None and not self._plan.is_fingerprint and len(values.form.kinks) == 1:
+            return self._add_all(packer(values), values.form.num_evaluations, values.form.num_units)
 
         def make(start: int, stop: int, rows: np.ndarray) -> int:
             return make_rows(self._plan, values, groups, start, stop, rows)
 
-        return self._add_all(make, values.num_evaluations, values.num_units)
+        return self._add_all(make, values.form.num_evaluations, values.form.num_units)
 
     def add_words(self, words: np.ndarray) -> None:
         """Count patterns that are packed already, uint64 (E, W), without groups."""
@@ -154,7 +154,7 @@ def make_rows(
         return pack_range(values, start, stop, rows)
     block = max(1, BLOCK_WORDS // plan.num_words)
     scratch = pool.scratch("words", block * plan.num_words, np.uint64).reshape(block, plan.num_words)
-    positions = max(1, values.num_evaluations // max(1, values.num_samples))
+    positions = max(1, values.form.num_evaluations // max(1, values.form.num_samples))
     num_nan = 0
     for first in range(start, stop, block):
         last = min(first + block, stop)

@@ -49,16 +49,16 @@ class WordAccumulator:
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
-        if len(values.kinks) > 1:
+        if len(values.form.kinks) > 1:
             return self._add_several_kinks(values, groups)
         before = self._raw.num_nan
         # A segment ends where a sample does, or a stretch of the inner axis.
-        inner = values.bits.shape[2] if values.layout == "planes" else 1
-        positions = 1 if groups is None else values.num_evaluations // max(1, values.num_samples)
+        inner = values.form.num_inner
+        positions = 1 if groups is None else values.form.num_evaluations // max(1, values.form.num_samples)
         step = max(inner, positions, 1)
         start = 0
-        while start < values.num_evaluations:
-            stop = min(values.num_evaluations, start + -(-self._segment() // step) * step)
+        while start < values.form.num_evaluations:
+            stop = min(values.form.num_evaluations, start + -(-self._segment() // step) * step)
             waiting = self._raw.size
             self._raw.add_values(values, start, stop, groups, self._plan.group_bits, self._useful())
             self._note(stop - start, self._raw.size - waiting)
@@ -86,8 +86,8 @@ class WordAccumulator:
 
     def _add_several_kinks(self, values: Values, groups: np.ndarray | None) -> int:
         num_nan = 0
-        for start in range(0, values.num_evaluations, SEGMENT):
-            stop = min(start + SEGMENT, values.num_evaluations)
+        for start in range(0, values.form.num_evaluations, SEGMENT):
+            stop = min(start + SEGMENT, values.form.num_evaluations)
             rows = np.empty((stop - start, 1), np.uint64)
 
             def make(first: int, last: int, start: int = start, rows: np.ndarray = rows) -> int:

@@ -23,12 +23,12 @@ MIN_ROWS_PER_THREAD = 1 << 14
 
 def pack(values: Values) -> tuple[np.ndarray, int]:
     """Patterns of every evaluation, uint64 (E, W), and the number of NaN among the values."""
-    words = np.empty((values.num_evaluations, values.num_words), np.uint64)
+    words = np.empty((values.form.num_evaluations, values.form.num_words), np.uint64)
 
     def task(start: int, stop: int) -> int:
         return pack_range(values, start, stop, words[start:stop])
 
-    ranges = pool.split(values.num_evaluations, threads_for(values.bits.size, MIN_VALUES_PER_THREAD))
+    ranges = pool.split(values.form.num_evaluations, threads_for(values.form.num_values, MIN_VALUES_PER_THREAD))
     return words, sum(pool.run([partial(task, *edges) for edges in ranges]))
 
 
@@ -37,25 +37,25 @@ def packer(values: Values) -> Callable[[int, int, np.ndarray], int]:
 
     All that needs Python is done here, once for all threads: what they do in Python they do one by one.
     """
-    kernel = pack_kernels.pack_planes if values.layout == "planes" else pack_kernels.pack_rows
-    bits, thresholds = values.bits, values.thresholds()[0]
-    infinity = bits.dtype.type(values.format.infinity)
+    kernel = pack_kernels.pack_planes if values.form.layout == "planes" else pack_kernels.pack_rows
+    bits, thresholds = values.bits, values.form.thresholds[0]
+    infinity = bits.dtype.type(values.form.format.infinity)
     return lambda start, stop, words: int(kernel(bits, start, stop, thresholds, infinity, words))
 
 
 def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
     """Pack evaluations start..stop into words uint64 (stop - start, W), in this thread; returns the NaN among them."""
-    if len(values.kinks) == 1:
+    if len(values.form.kinks) == 1:
         return packer(values)(start, stop, words)
-    kernel = pack_kernels.pack_planes if values.layout == "planes" else pack_kernels.pack_rows
-    infinity = values.bits.dtype.type(values.format.infinity)
-    unit_words = np.empty((stop - start, (values.num_units + 63) // 64), np.uint64)
+    kernel = pack_kernels.pack_planes if values.form.layout == "planes" else pack_kernels.pack_rows
+    infinity = values.bits.dtype.type(values.form.format.infinity)
+    unit_words = np.empty((stop - start, (values.form.num_units + 63) // 64), np.uint64)
     words[...] = 0
     num_nan = 0
-    for kink, ranges in enumerate(values.thresholds()):
+    for kink, ranges in enumerate(values.form.thresholds):
         # The number of NaN is the same for each kink.
         num_nan = int(kernel(values.bits, start, stop, ranges, infinity, unit_words))
-        pack_kernels.spread_bits(unit_words, values.num_units, kink, len(values.kinks), words)
+        pack_kernels.spread_bits(unit_words, values.form.num_units, kink, len(values.form.kinks), words)
     return num_nan
 
 

@@ -137,8 +137,11 @@ class DenseAccumulator:
 
     def __init__(self, plan: KeyPlan) -> None:
         self._plan = plan
+        self._threads = pool.num_threads()
+        self._scratch = np.empty((self._threads, BLOCK), np.uint64)
+        self._scratch_address = self._scratch.ctypes.data
         # (G, 2^width) with groups, (T, 2^width) without: one row per thread, added up when something is asked.
-        self._counters = np.zeros((max(1, plan.num_groups), 1 << plan.width), np.uint32)
+        self._set_counters(np.zeros((max(1, plan.num_groups), 1 << plan.width), np.uint32))
         self._num_evaluations = 0
 
     @property
@@ -147,20 +150,18 @@ class DenseAccumulator:
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
-        if len(values.kinks) > 1:
+        form = values.form
+        if len(form.kinks) > 1:
             return self._add_several_kinks(values, groups)
-        num_inner = values.bits.shape[2] if values.layout == "planes" else 1
-        thresholds, infinity = values.thresholds()[0], values.format.infinity
-        num_rows = values.num_evaluations
         source = [
-            values.bits.ctypes.data,
-            num_rows,
-            values.num_units,
-            num_inner,
-            infinity,
-            thresholds.ctypes.data,
+            values.address,
+            form.num_evaluations,
+            form.num_units,
+            form.num_inner,
+            form.format.infinity,
+            form.thresholds_address,
         ]
-        return self._run(values.layout, values.bits.dtype.type, source, values.bits.size, groups)
+        return self._run(form.layout, form.format.bits.type, source, form.num_values, groups)
 
     def add_words(self, words: np.ndarray, groups: np.ndarray | None = None) -> None:
         """Count patterns that are packed already, uint64 (E, 1); `groups` int64 (samples,)."""
@@ -191,28 +192,26 @@ class DenseAccumulator:
         if num_rows == 0:
             return 0
         self._reserve(num_rows)
-        threads = max(1, min(pool.num_threads(), work // MIN_VALUES_PER_THREAD))
+        threads = max(1, min(self._threads, work // MIN_VALUES_PER_THREAD))
+        if groups is None and len(self._counters) < threads:
+            self._add_counters(threads)
         task = _task(layout, value_type, self._counters.dtype.type)
-        scratch = np.empty((threads, BLOCK), np.uint64)
-        num_patterns = self._counters.shape[1]
+        state = [self._scratch_address, self._counters_address, self._counters.shape[1], 0]
         if groups is None:
-            counters = self._counters_of(threads)
-            fields = [*source, 0, 0, 1, scratch.ctypes.data, counters.ctypes.data, num_patterns, 0]
-            return int(task.run(-(-num_rows // BLOCK), threads, fields)[-1])
+            return task.run(-(-num_rows // BLOCK), threads, [*source, 0, 0, 1, *state])[-1]
         # Samples of one group follow each other, so that a group's counters stay in cache.
         samples = np.argsort(groups, kind="stable")
         starts = np.searchsorted(groups[samples], np.arange(len(self._counters) + 1))
         grouping = [starts.ctypes.data, samples.ctypes.data, num_rows // len(groups)]
-        fields = [*source, *grouping, scratch.ctypes.data, self._counters.ctypes.data, num_patterns, 0]
-        return int(task.run(len(self._counters), threads, fields)[-1])
+        return task.run(len(self._counters), threads, [*source, *grouping, *state])[-1]
 
     def _add_several_kinks(self, values: Values, groups: np.ndarray | None) -> int:
         """Sample by sample where there are groups: a segment holds whole samples."""
-        positions = values.num_evaluations // max(1, values.num_samples) if groups is not None else 1
+        positions = values.form.num_evaluations // max(1, values.form.num_samples) if groups is not None else 1
         step = max(1, SEGMENT // max(1, positions)) * max(1, positions)
         num_nan = 0
-        for start in range(0, values.num_evaluations, step):
-            stop = min(start + step, values.num_evaluations)
+        for start in range(0, values.form.num_evaluations, step):
+            stop = min(start + step, values.form.num_evaluations)
             words = np.empty((stop - start, 1), np.uint64)
             ranges = pool.split(stop - start, pool.num_threads())
             tasks = [partial(pack_range, values, start + a, start + b, words[a:b]) for a, b in ranges]
@@ -220,23 +219,22 @@ class DenseAccumulator:
             self.add_words(words, None if groups is None else groups[start // positions : stop // positions])
         return num_nan
 
-    def _counters_of(self, num_threads: int) -> np.ndarray:
-        """Counters of at least so many threads, (T, 2^width)."""
-        if len(self._counters) < num_threads:
-            more = np.zeros(
-                (num_threads - len(self._counters), self._counters.shape[1]), self._counters.dtype
-            )
-            self._counters = np.concatenate([self._counters, more])
-        return self._counters
+    def _set_counters(self, counters: np.ndarray) -> None:
+        self._counters, self._counters_address = counters, counters.ctypes.data
+
+    def _add_counters(self, num_threads: int) -> None:
+        """Counters of so many threads, (T, 2^width)."""
+        shape = (num_threads - len(self._counters), self._counters.shape[1])
+        self._set_counters(np.concatenate([self._counters, np.zeros(shape, self._counters.dtype)]))
 
     def _reserve(self, num_evaluations: int) -> None:
         """Widen the counters before one could overflow."""
         self._num_evaluations += num_evaluations
         if self._num_evaluations > MAX_UINT32 and self._counters.dtype == np.uint32:
             self._gather()
-            self._counters = self._counters.astype(np.int64)
+            self._set_counters(self._counters.astype(np.int64))
 
     def _gather(self) -> None:
         """Bring the counts of all threads together."""
         if self._plan.num_groups == 0 and len(self._counters) > 1:
-            self._counters = self._counters.sum(axis=0, keepdims=True, dtype=self._counters.dtype)
+            self._set_counters(self._counters.sum(axis=0, keepdims=True, dtype=self._counters.dtype))

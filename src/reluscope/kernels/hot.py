@@ -79,6 +79,7 @@ class HotKeys:
         self.is_useful = False
         self._places = np.empty(SLOTS, np.int64)
         self._hits = np.zeros((1, SLOTS), np.uint32)
+        self.slots_address, self._hits_address = self.slots.ctypes.data, self._hits.ctypes.data
 
     @property
     def nbytes(self) -> int:
@@ -89,13 +90,14 @@ class HotKeys:
         covered = _fill(keys, counts, self.slots, self._places)
         self.is_useful = covered > MIN_HIT_RATE * num_evaluations
 
-    def hits_for(self, num_threads: int) -> np.ndarray:
-        """The counters of so many threads, uint32 (T, S), which `flush` empties."""
+    def hits_for(self, num_threads: int) -> int:
+        """The address of the counters of so many threads, uint32 (T, S), which `flush` empties."""
         if len(self._hits) < num_threads:
             self._hits = np.concatenate(
                 [self._hits, np.zeros((num_threads - len(self._hits), SLOTS), np.uint32)]
             )
-        return self._hits
+            self._hits_address = self._hits.ctypes.data
+        return self._hits_address
 
     def flush(self, counts: np.ndarray) -> None:
         """Add all hits to the counts int64 (P,) of the table the cache was filled from, and forget them."""

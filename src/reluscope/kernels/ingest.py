@@ -140,7 +140,10 @@ class RawKeys:
 
     def __init__(self, row_bits: int) -> None:
         self._type = np.uint32 if row_bits <= 32 else np.uint64
-        self._keys = np.empty(0, self._type)
+        self._threads = pool.num_threads()
+        self._scratch = np.empty((self._threads, BLOCK), np.uint64)
+        self._scratch_address = self._scratch.ctypes.data
+        self.release()
         self.size = self.num_nan = 0
         self._any, self._all = 0, -1
 
@@ -175,6 +178,7 @@ class RawKeys:
     def release(self) -> None:
         """Give back the memory, once nothing is waiting."""
         self._keys = np.empty(0, self._type)
+        self._address = self._keys.ctypes.data
 
     def add_values(
         self,
@@ -190,24 +194,22 @@ class RawKeys:
         Start and stop are multiples of the positions of a sample where groups are given, and of the inner axis in
         layout "planes". Rows found in `hot` are counted there instead.
         """
-        num_inner = values.bits.shape[2] if values.layout == "planes" else 1
-        part = values.bits[start // num_inner : stop // num_inner]
-        thresholds = values.thresholds()[0]
-        infinity = values.format.infinity
-        task = _task(values.layout, part.dtype.type, self._type)
+        form = values.form
+        bits = form.format.bits
         source = [
-            part.ctypes.data,
+            values.address + start * form.num_units * bits.itemsize,
             stop - start,
-            values.num_units,
-            num_inner,
-            infinity,
-            thresholds.ctypes.data,
+            form.num_units,
+            form.num_inner,
+            form.format.infinity,
+            form.thresholds_address,
         ]
         grouping = [0, 1, 0]
         if groups is not None:
-            positions = values.num_evaluations // values.num_samples
+            positions = form.num_evaluations // form.num_samples
             grouping = [groups.ctypes.data + groups.itemsize * (start // positions), positions, group_bits]
-        self._add(task, [*source, *grouping], part.size, hot)
+        task = _task(form.layout, bits.type, self._type)
+        self._add(task, [*source, *grouping], (stop - start) * form.num_units, hot)
 
     def add_words(self, words: np.ndarray, hot: HotKeys | None) -> None:
         """Add rows uint64 (E,) that are complete."""
@@ -219,10 +221,10 @@ class RawKeys:
         if self._keys.size < self.size + num_rows:
             # Grown by moving pages, not their contents; what is not written to takes no memory.
             self._keys.resize(max(self.size + num_rows, 2 * self._keys.size), refcheck=False)
-        threads = max(1, min(pool.num_threads(), work // MIN_VALUES_PER_THREAD))
-        scratch = np.empty((threads, BLOCK), np.uint64)
-        frequent = [0, 0] if hot is None else [hot.slots.ctypes.data, hot.hits_for(threads).ctypes.data]
-        raw = [self._keys.ctypes.data, self.size, self._any, self._all, 0]
-        done = task.run(-(-num_rows // BLOCK), threads, [*fields, *frequent, scratch.ctypes.data, *raw])
-        self.size, self._any, self._all, num_nan = done[RAW_SIZE - HEADER :].tolist()
+            self._address = self._keys.ctypes.data
+        threads = max(1, min(self._threads, work // MIN_VALUES_PER_THREAD))
+        frequent = [0, 0] if hot is None else [hot.slots_address, hot.hits_for(threads)]
+        raw = [self._scratch_address, self._address, self.size, self._any, self._all, 0]
+        done = task.run(-(-num_rows // BLOCK), threads, [*fields, *frequent, *raw])
+        self.size, self._any, self._all, num_nan = done[RAW_SIZE:]
         self.num_nan += num_nan

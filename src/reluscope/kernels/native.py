@@ -11,6 +11,7 @@ Axes: J fields of a job. Limits: whoever makes the job keeps its arrays alive un
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -116,11 +117,13 @@ class NativeTask:
     def _entry(self) -> Callable[[int], None]:
         return _Entry(self._compiled.address or 0)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
-    def run(self, num_blocks: int, num_threads: int, fields: list[int]) -> np.ndarray:
-        """Do all blocks on up to so many threads; returns the fields as the task left them, int64."""
-        job = np.array([0, num_blocks, 0, max(1, min(num_threads, num_blocks)), *fields], np.int64)
-        if job[ALLOWED] == 1:
-            self._entry(job.ctypes.data)
+    def run(self, num_blocks: int, num_threads: int, fields: list[int]) -> array[int]:
+        """Do all blocks on up to so many threads; returns the whole job as the task left it."""
+        allowed = max(1, min(num_threads, num_blocks))
+        job = array("q", (0, num_blocks, 0, allowed, *fields))
+        address = job.buffer_info()[0]
+        if allowed == 1:
+            self._entry(address)
         else:
-            pool.run_native(self._entry, job.ctypes.data, int(job[ALLOWED]))
-        return job[HEADER:]
+            pool.run_native(self._entry, address, allowed)
+        return job

@@ -16,10 +16,10 @@ __all__ = ["count_rows", "fingerprint", "join_tables", "merge_tables", "pack"]
 def pack(values: Values) -> tuple[np.ndarray, int]:
     """Patterns of every evaluation, uint64 (E, W), and the number of NaN among the values."""
     floats = _floats(values)
-    above = np.stack([floats > _rounded(kink, values) for kink in values.kinks], axis=-1)  # (E, U, K)
-    on = above.reshape(len(floats), values.width)
-    padded = np.zeros((len(floats), values.num_words * 64), bool)
-    padded[:, : values.width] = on
+    above = np.stack([floats > _rounded(kink, values) for kink in values.form.kinks], axis=-1)  # (E, U, K)
+    on = above.reshape(len(floats), values.form.width)
+    padded = np.zeros((len(floats), values.form.num_words * 64), bool)
+    padded[:, : values.form.width] = on
     octets = np.packbits(padded, axis=1, bitorder="little")
     return np.ascontiguousarray(octets).view("<u8").astype(np.uint64), int(np.isnan(floats).sum())
 
@@ -73,18 +73,18 @@ def join_tables(
 def _floats(values: Values) -> np.ndarray:
     """The values as floats of a type that holds them exactly, (E, U)."""
     bits = values.bits
-    if values.layout == "planes":
-        bits = np.moveaxis(bits, 1, 2).reshape(-1, values.num_units)
-    if values.format.name == "bfloat16":
+    if values.form.layout == "planes":
+        bits = np.moveaxis(bits, 1, 2).reshape(-1, values.form.num_units)
+    if values.form.format.name == "bfloat16":
         return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return np.ascontiguousarray(bits).view(values.format.name)
+    return np.ascontiguousarray(bits).view(values.form.format.name)
 
 
 def _rounded(kink: float, values: Values) -> np.floating:
     """The kink rounded to the dtype of the values, as torch does before it compares."""
-    if values.format.name != "bfloat16":
+    if values.form.format.name != "bfloat16":
         with np.errstate(over="ignore"):
-            return np.dtype(values.format.name).type(kink)
+            return np.dtype(values.form.format.name).type(kink)
     bits = int(np.float32(kink).view(np.uint32))
     nearest_even = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
     return np.uint32(nearest_even & 0xFFFFFFFF).view(np.float32)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from reluscope.errors import KernelError, UnitAxisError
 
-__all__ = ["FORMATS", "FloatFormat", "Preactivations", "Values", "as_values", "round_kink"]
+__all__ = ["FORMATS", "FloatFormat", "Form", "Preactivations", "Values", "as_values", "round_kink"]
 
 Preactivations = torch.Tensor | np.ndarray
 
@@ -47,48 +47,74 @@ _TORCH_FORMATS = {getattr(torch, name): fmt for name, fmt in FORMATS.items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Values:
-    """The bits of a batch of pre-activations, ready to pack.
+class Form:
+    """How a batch of pre-activations lies in memory: all that its values do not decide, found once for equal batches.
 
-    `bits` is C-contiguous and unsigned: shape (evaluations, units) in layout "rows", (outer, units, inner) in
-    layout "planes", where evaluation e = outer_index * inner + inner_index. Both are sample-major.
+    Bits are C-contiguous: (outer, units) in layout "rows", where inner is 1, or (outer, units, inner) in layout "planes".
+    Evaluation e = outer index * inner + inner index; both layouts are sample-major.
+
+    Attributes:
+        width: bits per pattern, units x kinks.
+        thresholds: uint (kinks, 4): start and length of the two ranges of bits whose values lie above each kink.
+            Above k >= 0 lie the bits (k, +inf]; above k < 0 lie [+0, +inf] and the negative magnitudes [0, |k|).
+            A length instead of an end lets one unsigned comparison, bits - start < length, test a range; no range
+            holds a NaN.
+        thresholds_address: where they lie.
     """
 
-    bits: np.ndarray
     layout: str
+    num_outer: int
+    num_units: int
+    num_inner: int
     format: FloatFormat
     kinks: tuple[float, ...]
     num_samples: int
     unit_axis: int
 
-    @property
-    def num_units(self) -> int:
-        return self.bits.shape[1]
+    # Plain attributes, no properties: they are asked for at every batch of every site.
+    width: int = field(init=False)
+    num_words: int = field(init=False)
+    num_evaluations: int = field(init=False)
+    num_values: int = field(init=False)
+    thresholds: np.ndarray = field(init=False)
+    thresholds_address: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        width, thresholds = self.num_units * len(self.kinks), _thresholds(self.kinks, self.format)
+        for name, value in {
+            "width": width,
+            "num_words": (width + 63) // 64,
+            "num_evaluations": self.num_outer * self.num_inner,
+            "num_values": self.num_outer * self.num_units * self.num_inner,
+            "thresholds": thresholds,
+            "thresholds_address": thresholds.ctypes.data,
+        }.items():
+            object.__setattr__(self, name, value)
+
+
+class Values:
+    """The bits of a batch of pre-activations, ready to pack.
+
+    Attributes:
+        form: how they lie in memory.
+        address: where they begin.
+    """
+
+    __slots__ = ("_memory", "address", "form")
+
+    def __init__(self, form: Form, memory: torch.Tensor | np.ndarray, address: int) -> None:
+        self.form, self.address = form, address
+        self._memory = memory  # whoever owns it, kept alive
 
     @property
-    def width(self) -> int:
-        """Bits per pattern: units x kinks."""
-        return self.num_units * len(self.kinks)
-
-    @property
-    def num_words(self) -> int:
-        return (self.width + 63) // 64
-
-    @property
-    def num_evaluations(self) -> int:
-        return self.bits.shape[0] * (self.bits.shape[2] if self.layout == "planes" else 1)
-
-    def thresholds(self) -> np.ndarray:
-        """uint (kinks, 4): start and length of the two ranges of bits whose values lie above each kink.
-
-        Above k >= 0 lie the bits (k, +inf]; above k < 0 lie [+0, +inf] and the negative magnitudes [0, |k|).
-        A length instead of an end lets one unsigned comparison, bits - start < length, test a range; no range
-        holds a NaN.
-        """
-        return _thresholds(self.kinks, self.format)
+    def bits(self) -> np.ndarray:
+        """As an unsigned array, (evaluations, units) or (outer, units, inner)."""
+        if isinstance(self._memory, np.ndarray):
+            return self._memory
+        return _arranged(_bits_of_tensor(self._memory)[0], self.form.unit_axis)[0]
 
 
-@functools.cache  # asked for by every thread for every batch, and the same for all of a site
+@functools.cache
 def _thresholds(kinks: tuple[float, ...], fmt: FloatFormat) -> np.ndarray:
     table = np.zeros((len(kinks), 4), fmt.bits)
     for row, kink in zip(table, kinks, strict=True):
@@ -126,18 +152,81 @@ def as_values(preactivations: Preactivations, channel_dim: int, kinks: Sequence[
         KernelError: another dtype, device or kind of array, or no usable kink.
         UnitAxisError: the axis does not exist or is empty.
     """
+    if type(preactivations) is torch.Tensor and preactivations.is_cpu and not preactivations.is_neg():
+        form = _form_of_tensor(
+            preactivations.dtype,
+            preactivations.shape,
+            preactivations.stride() if preactivations.layout == torch.strided else None,
+            channel_dim,
+            kinks if type(kinks) is tuple else _checked_kinks(kinks),
+        )
+        if form is not None:
+            return Values(form, preactivations, preactivations.data_ptr())
     bits, fmt = _bits_of(preactivations)
     axis, kinks = _unit_axis(bits.shape, channel_dim), _checked_kinks(kinks)
-    num_samples, num_units = bits.shape[0], bits.shape[axis]
+    arranged, layout = _arranged(bits, axis)
+    form = _form(fmt, layout, bits.shape, axis, kinks)
+    return Values(form, arranged, arranged.ctypes.data)
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _form_of_tensor(
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None,
+    channel_dim: int,
+    kinks: tuple[float, ...],
+) -> Form | None:
+    """The form of a CPU tensor that has one as it lies; None where it must be copied, or is none to count."""
+    if dtype not in _TORCH_FORMATS or strides is None:
+        return None
+    axis = _unit_axis(tuple(shape), channel_dim)
+    order = [*range(axis), *range(axis + 1, len(shape)), axis]
+    if _is_packed([shape[one] for one in order], [strides[one] for one in order]):
+        layout = "rows"
+    elif _is_packed(shape, strides):
+        layout = "planes"
+    else:
+        return None
+    return _form(_TORCH_FORMATS[dtype], layout, shape, axis, _checked_kinks(kinks))
+
+
+def _is_packed(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether an array of such shape and strides, in elements, is C-contiguous."""
+    expected = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1 and stride != expected:
+            return 0 in shape
+        expected *= size
+    return True
+
+
+def _form(
+    fmt: FloatFormat, layout: str, shape: tuple[int, ...], axis: int, kinks: tuple[float, ...]
+) -> Form:
+    before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    is_planes = layout == "planes"
+    return Form(
+        layout=layout,
+        num_outer=before if is_planes else before * after,
+        num_units=shape[axis],
+        num_inner=after if is_planes else 1,
+        format=fmt,
+        kinks=kinks,
+        num_samples=shape[0],
+        unit_axis=axis,
+    )
+
+
+def _arranged(bits: np.ndarray, axis: int) -> tuple[np.ndarray, str]:
+    """The bits in one of the layouts, copied only if they lie in neither."""
     last = bits.ndim - 1
     moved = bits if axis == last else bits.transpose(*range(axis), *range(axis + 1, last + 1), axis)
     if bits.flags.c_contiguous and not moved.flags.c_contiguous:
         outer, inner = math.prod(bits.shape[:axis]), math.prod(bits.shape[axis + 1 :])
-        view, layout = bits.reshape(outer, num_units, inner), "planes"
-    else:
-        num_evaluations = math.prod(moved.shape[:-1])
-        view, layout = np.ascontiguousarray(moved).reshape(num_evaluations, num_units), "rows"
-    return Values(bits=view, layout=layout, format=fmt, kinks=kinks, num_samples=num_samples, unit_axis=axis)
+        return bits.reshape(outer, bits.shape[axis], inner), "planes"
+    num_evaluations = math.prod(moved.shape[:-1])
+    return np.ascontiguousarray(moved).reshape(num_evaluations, bits.shape[axis]), "rows"
 
 
 def _checked_kinks(kinks: Sequence[float]) -> tuple[float, ...]:

@@ -77,16 +77,16 @@ class PatternCounter:
             LabelsError: groups that do not fit the samples.
         """
         values = as_values(preactivations, channel_dim, kinks)
-        if values.width != self.width:
+        if values.form.width != self.width:
             raise UnitAxisError(
-                f"{values.num_units} units with {len(values.kinks)} kinks give patterns of width "
-                f"{values.width}, but the counter has width {self.width}; check channel_dim={channel_dim}"
+                f"{values.form.num_units} units with {len(values.form.kinks)} kinks give patterns of width "
+                f"{values.form.width}, but the counter has width {self.width}; check channel_dim={channel_dim}"
             )
         group_of_sample = self._checked_groups(groups, values)
         self._finished = None
         self.num_nan += self._accumulator.add(values, group_of_sample)
-        self.num_evaluations += values.num_evaluations
-        self.num_values += values.bits.size
+        self.num_evaluations += values.form.num_evaluations
+        self.num_values += values.form.num_values
 
     def counts(self) -> PatternCounts:
         """The distribution of everything counted so far; the counter may be updated further."""
@@ -134,13 +134,13 @@ class PatternCounter:
             )
         if groups is None:
             return None
-        if values.unit_axis == 0:
+        if values.form.unit_axis == 0:
             raise UnitAxisError("groups belong to the samples on axis 0, but channel_dim=0 puts units there")
         array = groups.detach().cpu().numpy() if isinstance(groups, torch.Tensor) else np.asarray(groups)
-        if array.shape != (values.num_samples,) or array.dtype.kind not in "iu":
+        if array.shape != (values.form.num_samples,) or array.dtype.kind not in "iu":
             raise LabelsError(
-                f"groups of dtype {array.dtype} and shape {array.shape} do not fit {values.num_samples} "
-                f"samples; give int64 of shape ({values.num_samples},)"
+                f"groups of dtype {array.dtype} and shape {array.shape} do not fit {values.form.num_samples} "
+                f"samples; give int64 of shape ({values.form.num_samples},)"
             )
         if array.size and not (array.min() >= 0 and array.max() < self.num_groups):
             raise LabelsError(
@@ -210,7 +210,7 @@ def count_patterns(
     [2]
     """
     values = as_values(preactivations, channel_dim, kinks)
-    plan = KeyPlan(width=values.width, num_groups=0, seed=check_seed(seed))
+    plan = KeyPlan(width=values.form.width, num_groups=0, seed=check_seed(seed))
     accumulator = dispatch.accumulator(plan)
     accumulator.add(values, None)
     finished = accumulator.finish(pairs=False)

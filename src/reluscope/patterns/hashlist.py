@@ -55,14 +55,14 @@ class HashList:
             KernelError: also for patterns of another number of words than before.
         """
         values = as_values(preactivations, channel_dim, kinks)
-        if self._num_words not in (None, values.num_words):
+        if self._num_words not in (None, values.form.num_words):
             raise KernelError(
-                f"patterns of width {values.width} came after patterns of {self._num_words} words; one hash "
+                f"patterns of width {values.form.width} came after patterns of {self._num_words} words; one hash "
                 "list counts one site"
             )
-        self._num_words = values.num_words
+        self._num_words = values.form.num_words
         words, _ = dispatch.pack(values)
-        slots = slots_of(words, hash_keys(self.seed, values.num_words)[0], self.size)
+        slots = slots_of(words, hash_keys(self.seed, values.form.num_words)[0], self.size)
         # A bincount would walk all slots for every batch: with 2^23 of them 12-22 ms, this 0.04-0.9 ms.
         np.add.at(self._slots, slots, 1)
         self.num_evaluations += len(words)
