@@ -10,8 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -19,8 +18,7 @@ from torch.nn import functional
 __all__ = ["ActivationCall", "Recogniser", "activation_table", "is_activation_module", "is_transformed"]
 
 
-@dataclass(frozen=True, slots=True)
-class ActivationCall:
+class ActivationCall(NamedTuple):
     """One call of an activation function, read but not yet run.
 
     `guarded` calls (clamp, maximum, methods that serve other ends as well) are sites only on floating

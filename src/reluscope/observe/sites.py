@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -87,8 +87,7 @@ class Unobserved:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class SiteBatch:
+class SiteBatch(NamedTuple):
     """The pre-activations of one site for one batch of the probe, as the consumer gets them.
 
     Args:

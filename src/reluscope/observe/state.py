@@ -21,8 +21,9 @@ from torch import nn
 
 __all__ = ["find_hidden_modules", "kept_attributes"]
 
-_DICTS = (dict, OrderedDict, defaultdict, Counter)
+_DICTS = frozenset((dict, OrderedDict, defaultdict, Counter))
 _CONTAINERS = frozenset((list, tuple, set, deque, *_DICTS))
+_MUTABLE = _CONTAINERS - {tuple}
 _ATOMS = frozenset((bool, int, float, str, type(None)))
 
 
@@ -43,7 +44,9 @@ def find_hidden_modules(modules: Iterable[nn.Module]) -> list[nn.Module]:
     `named_modules()` does not know them, but the forward pass runs them, so that they need the same care.
     """
     known = {id(module) for module in modules}
-    queue: list[Any] = [value for module in modules for value in module.__dict__.values()]
+    queue: list[Any] = []
+    for module in modules:
+        queue.extend(value for value in module.__dict__.values() if type(value) not in _ATOMS)
     hidden: list[nn.Module] = []
     visited: set[int] = set()
     while queue:
@@ -65,6 +68,7 @@ class _Keeper:
         self._modules = list(modules)
         # Thousands of small dicts: plain copies, since closures would keep the garbage collector busy.
         self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        self._empty: list[Any] = []  # dicts, lists, sets and deques
         self._lists: list[tuple[list[Any], list[Any]]] = []
         self._undo: list[Callable[[], None]] = []
         self._seen: set[int] = set()
@@ -90,6 +94,9 @@ class _Keeper:
                 target[:] = items
         for target, items in self._dicts:
             _put_back_dict(target, items)
+        for target in self._empty:
+            if target:
+                target.clear()
 
     def _visit(self, value: Any) -> Any:
         """Prepare to put a value back; the value that stands in for it during the pass."""
@@ -125,11 +132,16 @@ class _Keeper:
     def _dict(self, target: dict[Any, Any]) -> None:
         if not self._once(target):
             return
-        self._dicts.append((target, dict(target)))
-        for key, value in target.items():
-            if type(value) in _ATOMS or (stand_in := self._visit(value)) is value:
+        items = dict(target)
+        self._dicts.append((target, items))
+        for key, value in items.items():
+            kind = type(value)
+            if kind in _ATOMS:
                 continue
-            target[key] = stand_in  # of a key that is there, which does not disturb the iteration
+            if kind in _MUTABLE and not value:  # most of what a module has: hooks, buffers, children
+                self._empty.append(value)
+            elif (stand_in := self._visit(value)) is not value:
+                target[key] = stand_in
 
     def _list(self, target: list[Any]) -> None:
         if not self._once(target):
@@ -181,9 +193,8 @@ class _Keeper:
 
 def _put_back_dict(target: dict[Any, Any], items: dict[Any, Any]) -> None:
     if len(target) == len(items) and all(map(operator.eq, target, items)):
-        for key, value in items.items():
-            if target[key] is not value:
-                target[key] = value
+        if not all(map(operator.is_, target.values(), items.values())):
+            target.update(items)
     else:  # a key came or went: the order is part of what is put back
         target.clear()
         target.update(items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,9 +61,8 @@ class Inventory:
     @property
     def device(self) -> torch.device | None:
         """Where the first parameter or buffer lives; None for a model without any."""
-        for tensor in (*self.root.parameters(), *self.root.buffers()):
-            return tensor.device
-        return None
+        first = next(itertools.chain(self.root.parameters(), self.root.buffers()), None)
+        return None if first is None else first.device
 
 
 def take_inventory(root: nn.Module) -> Inventory:
@@ -148,7 +148,8 @@ def named_parameters(inventory: Inventory, hidden: Sequence[nn.Module]) -> dict[
     for path, module in named:
         # A scripted module is one entry with all that is below it.
         is_scripted = isinstance(module, torch.jit.ScriptModule)
-        for name, parameter in module.named_parameters(recurse=is_scripted):
+        members = module.named_parameters() if is_scripted else module._parameters.items()
+        for name, parameter in members:
             if parameter is not None and id(parameter) not in found:
                 found[id(parameter)] = (f"{path}.{name}" if path else name, parameter)
     names: dict[str, nn.Parameter] = {}

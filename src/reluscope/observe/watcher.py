@@ -102,6 +102,7 @@ class Watcher(TorchFunctionMode):
         self._tags = AxisTags(self._samples)
         self._first = True
         self._diverged = False
+        self._has_batch_norm = False  # none was met yet
 
     # One batch ---------------------------------------------------------------------------------------------
 
@@ -132,12 +133,13 @@ class Watcher(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
         try:
             handler = self._handlers[func]
         except KeyError:
             handler = self._handlers[func] = self._handler_of(func)
-        if "out" in kwargs:
+        if kwargs is None:
+            kwargs = {}
+        elif "out" in kwargs:
             self._parameters.about_to_write(func, args, kwargs)
         if not self._first:
             return func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
@@ -297,29 +299,30 @@ class Watcher(TorchFunctionMode):
 
     def _batch_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)."""
-        return self._with_batch_statistics(func, args, kwargs, ("running_mean", "running_var"), (1, 2, 5))
+        return self._with_batch_statistics(func, args, kwargs, (1, 2, 5))
 
     def _raw_batch_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """torch.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, ...)."""
-        return self._with_batch_statistics(func, args, kwargs, ("running_mean", "running_var"), (3, 4, 5))
+        return self._with_batch_statistics(func, args, kwargs, (3, 4, 5))
 
     def _with_batch_statistics(
         self,
         func: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        names: tuple[str, str],
         places: tuple[int, ...],
     ) -> Any:
         """Without running statistics torch takes the batch's, and has nothing to update."""
-        try:
-            self._refuse_batch_norm()
-        except BaseException as error:
-            self.failure = error
-            raise
-        values = dict(zip((*names, "training"), (None, None, True), strict=True))
+        if not self._has_batch_norm:
+            try:
+                self._refuse_batch_norm()
+            except BaseException as error:
+                self.failure = error
+                raise
+            self._has_batch_norm = True
         changed = list(args)
-        for place, (name, value) in zip(places, values.items(), strict=True):
+        names = ("running_mean", "running_var", "training")
+        for place, name, value in zip(places, names, (None, None, True), strict=True):
             if place < len(changed):
                 changed[place] = value
             else:
