@@ -249,6 +249,7 @@ class PatternsCollector:
 
     def _result(self, state: _SiteState) -> PatternsResult:
         site, counter = state.site, state.counter
+        counter.close(pairs=self._config.permutations > 0)
         counts = counter.counts()
         row: dict[str, float | int] = {"num_evaluations": counts.num_evaluations, "exact": True}
         row.update(

@@ -1,9 +1,9 @@
 """The state of a count that grows batch by batch, in Numba: a sorted table and the raw rows not yet in it.
 
-Raw rows wait until there are as many as the table has rows, or three times as many while most turn out to be
-new; then all are sorted and united with the table. So each row is merged a constant number of times on average,
-and where all are distinct the state never takes twice the memory of the finished table. Rows of one word have an
-accumulator of their own, in `accumulate_words`.
+Raw rows wait until there are half as many as the table has, or as many; then all are sorted and united with it, and the
+old table's pages go back while the new one is written. So each row is merged a constant number of times on average, and
+where all are distinct the state never takes twice the memory of the finished table. Rows of one word have an accumulator
+of their own, in `accumulate_words`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from reluscope.kernels import pool, tables
-from reluscope.kernels.compact import compact_rows
+from reluscope.kernels.compact import STAGES, compact_rows
 from reluscope.kernels.cpu import (
     BLOCK_WORDS,
     MIN_ROWS_PER_THREAD,
@@ -26,6 +26,7 @@ from reluscope.kernels.cpu import (
     packer,
     threads_for,
 )
+from reluscope.kernels.pages import paged_array, release_before
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.values import Values
 
@@ -35,6 +36,9 @@ __all__ = ["MAX_RAW", "MIN_RAW", "RowAccumulator", "make_rows", "split_groups"]
 SEGMENT = 1 << 17
 # Fewer raw keys than this are not worth a compaction.
 MIN_RAW = 1 << 15
+# Raw rows that may wait for each row of the table, by the words of a key: beside a finished table of 16 bytes a pattern
+# rows of two words, 16 bytes each, weigh more than beside one of 24.
+WAITING = {1: 0.5, 2: 1.0}
 # Rows are indexed by 32 bits while they are sorted.
 MAX_RAW = 1 << 31
 
@@ -78,13 +82,14 @@ class RowAccumulator:
         self._plan = plan
         self._keys = np.empty((0, plan.num_columns), np.uint64)
         self._counts = np.empty(0, np.int64)
-        self._chunks: list[np.ndarray] = []
+        self._is_shared = False  # whether the table was given out, so that it must stay
+        self._raw = np.empty((0, plan.num_columns), np.uint64)
         self._num_raw = 0
-        self._patience = 1  # compact when this many raw rows wait per row of the table
 
     @property
     def nbytes(self) -> int:
-        return self._keys.nbytes + self._counts.nbytes + sum(chunk.nbytes for chunk in self._chunks)
+        raw = self._num_raw * self._plan.num_columns * 8
+        return self._keys.nbytes + self._counts.nbytes + raw
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
@@ -110,13 +115,16 @@ class RowAccumulator:
         # Copying a word takes about as long as packing sixteen values.
         self._add_all(make, len(words), 16 * words.shape[1])
 
-    def finish(self, *, pairs: bool) -> Finished:
-        """The finished tables, the joint one with its pairs if asked for; more may be added afterwards."""
+    def finish(self, *, pairs: bool, last: bool = False) -> Finished:
+        """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
         self._compact()
-        plan = self._plan
+        self._is_shared = True
+        plan, keys, counts = self._plan, self._keys, self._counts
         if plan.num_groups == 0:
-            return Finished(keys=self._keys, counts=self._counts)
-        return split_groups(plan, self._keys, self._counts, pairs=pairs)
+            return Finished(keys=keys, counts=counts)
+        if last:
+            self._keys = self._counts = np.empty(0, np.int64)
+        return split_groups(plan, keys, counts, pairs=pairs, is_last_use=last)
 
     def _add_all(self, make: MakeRows, num_evaluations: int, work: int) -> int:
         """Count all rows that `make` writes, segment by segment; `work` is the values it reads for one."""
@@ -125,22 +133,37 @@ class RowAccumulator:
             last = min(first + SEGMENT, num_evaluations)
             threads = threads_for((last - first) * work, MIN_VALUES_PER_THREAD)
             ranges = [(first + a, first + b) for a, b in pool.split(last - first, threads)]
-            rows = np.empty((last - first, self._plan.num_columns), np.uint64)
+            rows = self._next_rows(last - first)
             num_nan += sum(pool.run([partial(make, a, b, rows[a - first : b - first]) for a, b in ranges]))
-            self._chunks.append(rows)
-            self._num_raw += len(rows)
-            if self._num_raw >= min(max(MIN_RAW, self._patience * len(self._keys)), MAX_RAW):
+            if self._num_raw >= self._most_raw:
                 self._compact()
         return num_nan
+
+    @property
+    def _most_raw(self) -> int:
+        """Raw rows that may wait."""
+        return min(max(MIN_RAW, int(WAITING[self._plan.key_words] * len(self._keys))), MAX_RAW)
+
+    def _next_rows(self, num_rows: int) -> np.ndarray:
+        """Room for so many raw rows behind those that wait."""
+        if self._num_raw + num_rows > len(self._raw):
+            # Memory is taken as it is written to: the room for all that may come until the next union costs nothing.
+            more = paged_array((self._most_raw + 2 * num_rows, self._plan.num_columns), np.uint64)
+            more[: self._num_raw] = self._raw[: self._num_raw]
+            self._raw = more
+        rows = self._raw[self._num_raw : self._num_raw + num_rows]
+        self._num_raw += num_rows
+        return rows
 
     def _compact(self) -> None:
         """Bring everything counted into the table."""
         if self._num_raw == 0:
             return
-        before = len(self._keys)
-        self._keys, self._counts = compact_rows(self._chunks, self._keys, self._counts)
-        self._patience = 3 if 2 * (len(self._keys) - before) > self._num_raw else 1
-        self._num_raw = 0
+        raw, self._raw, self._num_raw = self._raw[: self._num_raw], self._raw[:0].copy(), 0
+        self._keys, self._counts = compact_rows(
+            raw, self._keys, self._counts, is_last_use=not self._is_shared
+        )
+        self._is_shared = False
 
 
 def make_rows(
@@ -169,17 +192,24 @@ def make_rows(
     return num_nan
 
 
-def split_groups(plan: KeyPlan, rows: np.ndarray, row_counts: np.ndarray, *, pairs: bool) -> Finished:
-    """Both finished tables from (pattern, group) rows uint64 (J, C), cut between patterns for the threads."""
+def split_groups(
+    plan: KeyPlan, rows: np.ndarray, row_counts: np.ndarray, *, pairs: bool, is_last_use: bool
+) -> Finished:
+    """Both finished tables from (pattern, group) rows uint64 (J, C), cut between patterns for the threads.
+
+    With is_last_use the rows give their pages back while the tables grow, and must not be read any more.
+    """
     how = (plan.group_bits, plan.group_column)
-    cuts = [start for start, _ in pool.split(len(rows), threads_for(len(rows), MIN_ROWS_PER_THREAD))]
+    num_threads = threads_for(len(rows), MIN_ROWS_PER_THREAD)
+    stages = STAGES if is_last_use and num_threads > 1 else 1
+    cuts = [start for start, _ in pool.split(len(rows), stages * num_threads)]
     edges = [tables.pattern_start(rows, cut, *how) for cut in cuts] + [len(rows)]
     spans = [slice(start, stop) for start, stop in pairwise(edges)]
     sizes = pool.run([partial(tables.marginal_size, rows[span], *how) for span in spans])
     places = [0, *np.cumsum(sizes).tolist()]
-    keys, counts = np.empty((places[-1], plan.key_words), np.uint64), np.empty(places[-1], np.int64)
+    keys, counts = paged_array((places[-1], plan.key_words), np.uint64), paged_array((places[-1],), np.int64)
     num_pairs = len(rows) if pairs else 0
-    patterns, groups = np.empty(num_pairs, np.int64), np.empty(num_pairs, np.int64)
+    patterns, groups = paged_array((num_pairs,), np.int64), paged_array((num_pairs,), np.int64)
     tasks = []
     for span, (start, stop) in zip(spans, pairwise(places), strict=True):
         of_rows = (rows[span], row_counts[span], *how, start)
@@ -188,7 +218,10 @@ def split_groups(plan: KeyPlan, rows: np.ndarray, row_counts: np.ndarray, *, pai
                 tables.marginal, *of_rows, keys[start:stop], counts[start:stop], patterns[span], groups[span]
             )
         )
-    pool.run(tasks)
+    for first in range(0, len(tasks), num_threads):
+        pool.run(tasks[first : first + num_threads])
+        if is_last_use:
+            release_before(rows, edges[min(first + num_threads, len(tasks))])
     if not pairs:
         return Finished(keys=keys, counts=counts, joint_counts=row_counts)
     return Finished(

@@ -75,14 +75,17 @@ class WordAccumulator:
             self._note(stop - start, self._raw.size - waiting)
             start = stop
 
-    def finish(self, *, pairs: bool) -> Finished:
-        """The finished tables, the joint one with its pairs if asked for; more may be added afterwards."""
-        self._compact()
+    def finish(self, *, pairs: bool, last: bool = False) -> Finished:
+        """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
+        self._compact(last=True)
         self._raw.release()
         self._is_shared = True
+        keys, counts = self._keys, self._counts
         if self._plan.num_groups == 0:
-            return Finished(keys=self._keys, counts=self._counts)
-        return split_groups(self._plan, self._keys, self._counts, pairs=pairs)
+            return Finished(keys=keys, counts=counts)
+        if last:
+            self._keys = self._counts = np.empty(0, np.int64)
+        return split_groups(self._plan, keys, counts, pairs=pairs, is_last_use=last)
 
     def _add_several_kinks(self, values: Values, groups: np.ndarray | None) -> int:
         num_nan = 0
@@ -127,8 +130,8 @@ class WordAccumulator:
         self._look_at = 2 * waiting
         return waiting > WAITING * max(len(self._keys), self._raw.estimate_distinct())
 
-    def _compact(self) -> None:
-        """Bring everything counted into the table."""
+    def _compact(self, *, last: bool = False) -> None:
+        """Bring everything counted into the table; if it is the last time, the raw keys' memory goes back on the way."""
         if self._hot and self._num_hits:
             if self._is_shared:
                 self._counts = self._counts.copy()
@@ -139,8 +142,10 @@ class WordAccumulator:
             self._hot.is_useful = False
         if self._raw.size == 0:
             return
-        varying = self._raw.varying
-        self._keys, self._counts = unite_words(self._raw.take(), varying, self._keys, self._counts)
+        varying, waiting = self._raw.varying, [self._raw.take()]
+        if last:
+            self._raw.release()
+        self._keys, self._counts = unite_words(waiting.pop(), varying, self._keys, self._counts)
         self._is_shared = False
         self._look_at = max(SMALL, WAITING * len(self._keys))
 

@@ -14,26 +14,28 @@ import numpy as np
 
 from reluscope.kernels import pool, sort, tables
 from reluscope.kernels.cpu import threads_for
+from reluscope.kernels.pages import MIN_BYTES, paged_array, release_before
 
 __all__ = ["compact_rows"]
 
 PART_KEYS = 1 << 17
 # Below this a second thread costs more than it saves: a compaction wakes it five times.
 MIN_PART_KEYS = 1 << 15
+# How often, while a table is written, the part of the old one that was read is given back.
+STAGES = 16
 
 Result = TypeVar("Result")
 
 
 def compact_rows(
-    chunks: list[np.ndarray], keys: np.ndarray, counts: np.ndarray
+    rows: np.ndarray, keys: np.ndarray, counts: np.ndarray, *, is_last_use: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The table of the rows in all chunks, uint64 (r, C), united with a sorted table; empties the list.
+    """The table of raw rows uint64 (R, C), R >= 1, united with a sorted table uint64 (P, C), int64 (P,).
 
-    Chunks may be overwritten.
+    With is_last_use the old table gives its pages back while the new one grows, and must not be read any more.
     """
-    rows = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
-    chunks.clear()
-    order, edges = _order_rows(rows)
+    stages = STAGES if is_last_use and keys.nbytes >= MIN_BYTES else 1
+    order, edges = _order_rows(rows, stages)
     bounds = _table_bounds(keys, [rows[order[edge]].reshape(1, -1) for edge in edges[1:-1]])
 
     def size_part(part: int) -> int:
@@ -41,19 +43,23 @@ def compact_rows(
         return tables.rows_union_size(rows, order[edges[part] : edges[part + 1]], keys[span])
 
     places = _places(_run_parts(size_part, len(edges) - 1))
-    out_keys = np.empty((places[-1], keys.shape[1]), np.uint64)
-    out_counts = np.empty(places[-1], np.int64)
+    out_keys = paged_array((places[-1], keys.shape[1]), np.uint64)
+    out_counts = paged_array((places[-1],), np.int64)
 
     def write_part(part: int) -> None:
         place, span = slice(places[part], places[part + 1]), slice(bounds[part], bounds[part + 1])
         order_of_part = order[edges[part] : edges[part + 1]]
         tables.rows_union(rows, order_of_part, keys[span], counts[span], out_keys[place], out_counts[place])
 
-    _run_parts(write_part, len(edges) - 1)
+    for first, last in pool.split(len(edges) - 1, stages):
+        _run_parts(lambda part, first=first: write_part(first + part), last - first)
+        if is_last_use:
+            release_before(keys, bounds[last])
+            release_before(counts, bounds[last])
     return out_keys, out_counts
 
 
-def _order_rows(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
+def _order_rows(rows: np.ndarray, min_parts: int) -> tuple[np.ndarray, list[int]]:
     """Indices uint32 (R,) that sort rows (R, C), and the edges of the parts; equal rows lie in one part.
 
     Sorts 64-bit windows: the most significant bits in which rows differ, then the row's index. Rows whose
@@ -66,11 +72,11 @@ def _order_rows(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
     top = max(
         (64 * column + int(bits).bit_length() for column, bits in enumerate(varying) if bits), default=1
     )
-    windows = np.empty(len(rows), np.uint64)
+    windows = paged_array((len(rows),), np.uint64)
     ranges = pool.split(len(rows), threads_for(len(rows), MIN_PART_KEYS))
     pool.run([partial(sort.make_windows, rows, *edges, top, index_bits, windows) for edges in ranges])
-    windows, edges = _partition(windows, index_bits)
-    order = np.empty(len(rows), np.uint32)
+    windows, edges = _partition(windows, index_bits, min_parts)
+    order = paged_array((len(rows),), np.uint32)
 
     def sort_part(part: int) -> None:
         span = slice(edges[part], edges[part + 1])
@@ -81,13 +87,13 @@ def _order_rows(rows: np.ndarray) -> tuple[np.ndarray, list[int]]:
     return order, edges
 
 
-def _partition(windows: np.ndarray, ignore_bits: int) -> tuple[np.ndarray, list[int]]:
+def _partition(windows: np.ndarray, ignore_bits: int, min_parts: int) -> tuple[np.ndarray, list[int]]:
     """All windows in one array, part by part, and the edges of the parts.
 
     Windows that agree but for their lowest `ignore_bits` bits lie in one part. No part is empty.
     """
     total = windows.size
-    wanted = max(-(-total // PART_KEYS), threads_for(total, MIN_PART_KEYS))
+    wanted = max(-(-total // PART_KEYS), threads_for(total, MIN_PART_KEYS), min_parts)
     if wanted == 1:
         return windows, [0, total]
     shift = max(ignore_bits, int(windows.max(initial=0)).bit_length() - sort.DIGIT)
@@ -101,7 +107,7 @@ def _partition(windows: np.ndarray, ignore_bits: int) -> tuple[np.ndarray, list[
     # Part-major order: where each piece's share of each part begins.
     ends = np.cumsum(sizes.reshape(-1)).reshape(sizes.shape)
     places = np.ascontiguousarray((ends - sizes).T)
-    parted = np.empty_like(windows)
+    parted = paged_array(windows.shape, np.uint64)
     _run_parts(
         lambda piece: sort.scatter(pieces[piece], shift, part_of_digit, places[piece], parted), len(pieces)
     )

@@ -28,7 +28,9 @@ def pack(values: Values) -> tuple[np.ndarray, int]:
     def task(start: int, stop: int) -> int:
         return pack_range(values, start, stop, words[start:stop])
 
-    ranges = pool.split(values.form.num_evaluations, threads_for(values.form.num_values, MIN_VALUES_PER_THREAD))
+    ranges = pool.split(
+        values.form.num_evaluations, threads_for(values.form.num_values, MIN_VALUES_PER_THREAD)
+    )
     return words, sum(pool.run([partial(task, *edges) for edges in ranges]))
 
 

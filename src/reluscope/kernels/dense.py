@@ -167,8 +167,8 @@ class DenseAccumulator:
         """Count patterns that are packed already, uint64 (E, 1); `groups` int64 (samples,)."""
         self._run("words", np.uint64, [words.ctypes.data, len(words), 1, 1, 0, 0], 8 * len(words), groups)
 
-    def finish(self, *, pairs: bool) -> Finished:
-        """The finished tables, the joint one with its pairs if asked for; more may be added afterwards."""
+    def finish(self, *, pairs: bool, last: bool = False) -> Finished:
+        """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
         self._gather()
         num_patterns, num_joint = _sizes(self._counters)
         if self._plan.num_groups == 0:
@@ -207,7 +207,9 @@ class DenseAccumulator:
 
     def _add_several_kinks(self, values: Values, groups: np.ndarray | None) -> int:
         """Sample by sample where there are groups: a segment holds whole samples."""
-        positions = values.form.num_evaluations // max(1, values.form.num_samples) if groups is not None else 1
+        positions = (
+            values.form.num_evaluations // max(1, values.form.num_samples) if groups is not None else 1
+        )
         step = max(1, SEGMENT // max(1, positions)) * max(1, positions)
         num_nan = 0
         for start in range(0, values.form.num_evaluations, step):

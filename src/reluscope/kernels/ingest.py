@@ -30,6 +30,7 @@ from reluscope.kernels.native import (
     job_of,
 )
 from reluscope.kernels.pack import pack_planes, pack_rows
+from reluscope.kernels.pages import paged_array
 from reluscope.kernels.values import Values
 
 __all__ = ["RawKeys"]
@@ -219,9 +220,11 @@ class RawKeys:
     def _add(self, task: NativeTask, fields: list[int], work: int, hot: HotKeys | None) -> None:
         num_rows = fields[NUM_ROWS - HEADER]
         if self._keys.size < self.size + num_rows:
-            # Grown by moving pages, not their contents; what is not written to takes no memory.
-            self._keys.resize(max(self.size + num_rows, 2 * self._keys.size), refcheck=False)
-            self._address = self._keys.ctypes.data
+            # Room that is not written to takes no memory.
+            size = max(self.size + num_rows, 4 * self._keys.size)
+            more = paged_array((size,), self._type, min_bytes=1 << 22)
+            more[: self.size] = self._keys[: self.size]
+            self._keys, self._address = more, more.ctypes.data
         threads = max(1, min(self._threads, work // MIN_VALUES_PER_THREAD))
         frequent = [0, 0] if hot is None else [hot.slots_address, hot.hits_for(threads)]
         raw = [self._scratch_address, self._address, self.size, self._any, self._all, 0]

@@ -37,8 +37,8 @@ class ReferenceAccumulator:
         """Count patterns that are packed already, uint64 (E, W), without groups."""
         self._add(words, np.zeros(len(words), np.uint64))
 
-    def finish(self, *, pairs: bool) -> Finished:
-        """The finished tables, the joint one with its pairs if asked for; more may be added afterwards."""
+    def finish(self, *, pairs: bool, last: bool = False) -> Finished:
+        """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
         keys, counts = reference.count_rows(self._rows[:, 1:], self._counts)
         if self._plan.num_groups == 0:
             return Finished(keys=keys, counts=counts)

@@ -201,9 +201,7 @@ def _is_packed(shape: Sequence[int], strides: Sequence[int]) -> bool:
     return True
 
 
-def _form(
-    fmt: FloatFormat, layout: str, shape: tuple[int, ...], axis: int, kinks: tuple[float, ...]
-) -> Form:
+def _form(fmt: FloatFormat, layout: str, shape: tuple[int, ...], axis: int, kinks: tuple[float, ...]) -> Form:
     before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     is_planes = layout == "planes"
     return Form(

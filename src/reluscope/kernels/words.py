@@ -9,6 +9,7 @@ allocated exactly.
 from __future__ import annotations
 
 import functools
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numba import njit
 
 from reluscope.kernels import pool, tables
 from reluscope.kernels.native import HEADER, NativeTask, array_at, claim, enter, job_of
+from reluscope.kernels.pages import paged_array
 from reluscope.kernels.sort import BUCKETS, DIGIT, digit_sizes, scatter, sort_keys
 
 __all__ = ["unite_words"]
@@ -26,6 +28,9 @@ PIECE = 1 << 15
 MIN_PARALLEL = 1 << 14
 # Parts differ in size and threads in speed: with several each, nobody waits long.
 PARTS_PER_THREAD = 4
+
+# Tables of this size come and go with every measurement, and the heap has warm pages for them.
+_paged = partial(paged_array, min_bytes=1 << 22)
 
 # The job's fields.
 RAW, NUM_RAW, SHIFT, DIGITS, PART_OF_DIGIT, PLACES, TARGET = range(HEADER, HEADER + 7)
@@ -207,8 +212,10 @@ def unite_words(
         varying |= (first ^ int(keys[0, 0])) | (first ^ int(keys[-1, 0]))
     threads = pool.num_threads() if raw.size >= MIN_PARALLEL else 1
     job = _Job(raw, keys, counts, max(1, varying.bit_length()))
-    if raw.size > PIECE or threads > 1:
-        job.partition(max(-(-raw.size // PIECE), PARTS_PER_THREAD * threads), threads)
+    size = raw.size
+    del raw  # whoever has no use for them any more gets their memory back before the table is written
+    if size > PIECE or threads > 1:
+        job.partition(max(-(-size // PIECE), PARTS_PER_THREAD * threads), threads)
     job.sort(threads)
     return job.unite(threads)
 
@@ -217,19 +224,19 @@ class _Job:
     """The arrays of one uniting, and the fields that tell its tasks where they lie."""
 
     def __init__(self, raw: np.ndarray, keys: np.ndarray, counts: np.ndarray, top: int) -> None:
-        self._raw, self._keys, self._counts, self._top = raw, keys, counts, top
-        self._sorted = raw
+        self._keys, self._counts, self._top = keys, counts, top
+        self._size, self._sorted = raw.size, raw
         self._edges = np.array([0, raw.size], np.int64)
         self._bounds = np.array([0, len(keys)], np.int64)
 
     def partition(self, wanted: int, num_threads: int) -> None:
-        raw = self._raw
+        raw = self._sorted
         num_pieces = -(-raw.size // PIECE)
         shift = max(0, self._top - DIGIT)
         digits = np.zeros((num_pieces, BUCKETS), np.int64)
         part_of_digit, places = np.empty(BUCKETS, np.int64), np.empty((num_pieces, BUCKETS), np.int64)
         edges = np.empty(BUCKETS + 1, np.int64)
-        target = np.empty_like(raw)
+        target = _paged((self._size,), raw.dtype.type)
         kind = raw.dtype.type
         fields = [raw.ctypes.data, raw.size, shift, digits.ctypes.data]
         _digits_task(kind).run(num_pieces, num_threads, fields)
@@ -244,21 +251,22 @@ class _Job:
         num_parts = len(self._edges) - 1
         longest = int(np.diff(self._edges).max())
         threads = min(num_threads, num_parts)
-        scratch = np.empty((threads, longest), self._raw.dtype)
+        kind = self._sorted.dtype.type
+        scratch = np.empty((threads, longest), kind)
         sizes = np.empty(num_parts, np.int64)
-        fields = [0, self._raw.size, 0, 0, 0, 0, self._sorted.ctypes.data]
+        fields = [0, self._size, 0, 0, 0, 0, self._sorted.ctypes.data]
         fields += [self._edges.ctypes.data, self._bounds.ctypes.data, sizes.ctypes.data]
         fields += [scratch.ctypes.data, longest, self._top]
         fields += [self._keys.ctypes.data, 0, len(self._keys)]
-        _sort_task(self._raw.dtype.type).run(num_parts, threads, fields)
+        _sort_task(kind).run(num_parts, threads, fields)
         self._places = np.concatenate([[0], np.cumsum(sizes)])
 
     def unite(self, num_threads: int) -> tuple[np.ndarray, np.ndarray]:
         num_parts, total = len(self._edges) - 1, int(self._places[-1])
-        out_keys, out_counts = np.empty((total, 1), np.uint64), np.empty(total, np.int64)
-        fields = [0, self._raw.size, 0, 0, 0, self._places.ctypes.data, self._sorted.ctypes.data]
+        out_keys, out_counts = _paged((total, 1), np.uint64), _paged((total,), np.int64)
+        fields = [0, self._size, 0, 0, 0, self._places.ctypes.data, self._sorted.ctypes.data]
         fields += [self._edges.ctypes.data, self._bounds.ctypes.data, 0, 0, 0, 0]
         fields += [self._keys.ctypes.data, self._counts.ctypes.data, len(self._keys)]
         fields += [out_keys.ctypes.data, out_counts.ctypes.data]
-        _unite_task(self._raw.dtype.type).run(num_parts, num_threads, fields)
+        _unite_task(self._sorted.dtype.type).run(num_parts, num_threads, fields)
         return out_keys, out_counts

@@ -52,6 +52,7 @@ class PatternCounter:
         plan = KeyPlan(width=self.width, num_groups=self.num_groups, seed=self.seed)
         self._accumulator = dispatch.accumulator(plan)
         self._finished: Finished | None = None
+        self._is_closed = False
 
     def update(
         self,
@@ -72,10 +73,13 @@ class PatternCounter:
                 only if the counter has groups.
 
         Raises:
+            DistributionError: the counter was closed.
             KernelError: a dtype, device or kink that cannot be packed.
             UnitAxisError: no such axis, or as many units as do not give the counter's width.
             LabelsError: groups that do not fit the samples.
         """
+        if self._is_closed:
+            raise DistributionError("this counter was closed; open another one to count more")
         values = as_values(preactivations, channel_dim, kinks)
         if values.form.width != self.width:
             raise UnitAxisError(
@@ -87,6 +91,16 @@ class PatternCounter:
         self.num_nan += self._accumulator.add(values, group_of_sample)
         self.num_evaluations += values.form.num_evaluations
         self.num_values += values.form.num_values
+
+    def close(self, *, pairs: bool = False) -> None:
+        """End the count: the finished tables take the place of the state, which takes less memory than both.
+
+        Args:
+            pairs: whether `joint` will be asked for; without, only `joint_counts` can be.
+        """
+        if not self._is_closed:
+            self._finished = self._accumulator.finish(pairs=pairs and self.num_groups > 0, last=True)
+            self._is_closed = True
 
     def counts(self) -> PatternCounts:
         """The distribution of everything counted so far; the counter may be updated further."""
@@ -113,7 +127,7 @@ class PatternCounter:
     def nbytes(self) -> int:
         """Bytes the counter holds now, finished tables included."""
         finished = 0 if self._finished is None else self._finished.nbytes
-        return self._accumulator.nbytes + finished
+        return finished if self._is_closed else self._accumulator.nbytes + finished
 
     def __repr__(self) -> str:
         groups = f", num_groups={self.num_groups}" if self.num_groups else ""
@@ -121,6 +135,8 @@ class PatternCounter:
 
     def _finish(self, *, pairs: bool) -> Finished:
         pairs = pairs and self.num_groups > 0
+        if self._is_closed and pairs and self._finished and self._finished.joint_pattern is None:
+            raise DistributionError("this counter was closed without its pairs; call close(pairs=True)")
         if self._finished is None or (pairs and self._finished.joint_pattern is None):
             self._finished = self._accumulator.finish(pairs=pairs)
         return self._finished
@@ -191,7 +207,7 @@ def count_keys(keys: np.ndarray, width: int, *, seed: int = DEFAULT_SEED) -> Pat
     plan = KeyPlan(width=int(width), num_groups=0, seed=check_seed(seed))
     accumulator = dispatch.accumulator(plan)
     accumulator.add_words(_checked_words(keys, plan))
-    finished = accumulator.finish(pairs=False)
+    finished = accumulator.finish(pairs=False, last=True)
     return PatternCounts.from_table(finished.keys, finished.counts, plan.width, plan.seed)
 
 
@@ -213,7 +229,7 @@ def count_patterns(
     plan = KeyPlan(width=values.form.width, num_groups=0, seed=check_seed(seed))
     accumulator = dispatch.accumulator(plan)
     accumulator.add(values, None)
-    finished = accumulator.finish(pairs=False)
+    finished = accumulator.finish(pairs=False, last=True)
     return PatternCounts.from_table(finished.keys, finished.counts, plan.width, plan.seed)
 
 
