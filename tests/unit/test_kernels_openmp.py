@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from reluscope.kernels import openmp, pool
+from reluscope.kernels import ingest, openmp, pool
 from reluscope.patterns import PatternCounter
 
 
@@ -69,3 +70,26 @@ def test_the_team_and_the_threads_count_the_same(monkeypatch):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="libgomp is Linux's")
 def test_torch_on_linux_has_a_team():
     assert openmp.team_runner() is not None
+
+
+def test_threads_of_the_team_go_by_their_own_numbers():
+    """`claim_own` gives a thread the share that torch gave it; that takes the team's numbers, not the order of arrival."""
+    if openmp.team_runner() is None:
+        pytest.skip("no libgomp here, so there is no team")
+    number = ctypes.CFUNCTYPE(ctypes.c_int)(openmp.thread_number())
+    assert number() == 0  # outside of a team
+    seen = []
+    pool.run([lambda: seen.append(number())] * max(2, torch.get_num_threads()))
+    assert set(seen) <= set(range(max(2, torch.get_num_threads())))
+
+
+@pytest.mark.parametrize("num_blocks", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("with_team", [True, False])
+def test_every_block_is_taken_once_whichever_thread_comes(monkeypatch, num_blocks, with_team):
+    if not with_team:
+        monkeypatch.setattr(openmp, "team_runner", lambda: None)
+    keys = np.arange(num_blocks * ingest.BLOCK, dtype=np.uint64)
+    monkeypatch.setattr(ingest, "MIN_VALUES_PER_THREAD", 1)
+    raw = ingest.RawKeys(64)
+    raw.add_words(keys, None)
+    assert np.array_equal(np.sort(raw.copy()), keys)

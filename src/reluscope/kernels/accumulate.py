@@ -1,6 +1,6 @@
 """The state of a count that grows batch by batch, in Numba: a sorted table and the raw rows not yet in it.
 
-Raw rows wait until there are half as many as the table has, or as many; then all are sorted and united with it, and the
+Raw rows wait until there are a quarter of what the table has, or as many; then all are sorted and united with it, and the
 old table's pages go back while the new one is written. So each row is merged a constant number of times on average, and
 where all are distinct the state never takes twice the memory of the finished table. Rows of one word have an accumulator
 of their own, in `accumulate_words`.
@@ -38,7 +38,7 @@ SEGMENT = 1 << 17
 MIN_RAW = 1 << 15
 # Raw rows that may wait for each row of the table, by the words of a key: beside a finished table of 16 bytes a pattern
 # rows of two words, 16 bytes each, weigh more than beside one of 24.
-WAITING = {1: 0.5, 2: 1.0}
+WAITING = {1: 0.25, 2: 1.0}
 # Rows are indexed by 32 bits while they are sorted.
 MAX_RAW = 1 << 31
 

@@ -22,7 +22,7 @@ __all__ = ["WordAccumulator"]
 # Evaluations taken in between two looks at how many keys wait.
 SEGMENT = 1 << 20
 # So many bytes of raw keys are not worth a look.
-SMALL = 1 << 19
+SMALL = 1 << 21
 # Bytes of raw keys that may wait for each row of the table they would make, 16 bytes itself.
 WAITING = 12
 

@@ -17,7 +17,16 @@ from numba import njit
 
 from reluscope.kernels import pool
 from reluscope.kernels.cpu import pack_range
-from reluscope.kernels.native import HEADER, NativeTask, array_at, atomic_add, claim, enter, field_of, job_of
+from reluscope.kernels.native import (
+    HEADER,
+    NativeTask,
+    array_at,
+    atomic_add,
+    claim_own,
+    enter,
+    field_of,
+    job_of,
+)
 from reluscope.kernels.pack import pack_planes, pack_rows
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.values import Values
@@ -70,7 +79,7 @@ def _task(layout: str, value_type: Any, counter_type: Any) -> NativeTask:
         num_patterns, positions, is_grouped = job[NUM_PATTERNS], job[POSITIONS], job[SAMPLES] != 0
         num_nan = np.int64(0)
         while True:
-            block = claim(job)
+            block = claim_own(job, thread)
             if block < 0:
                 break
             owner = block if is_grouped else thread
@@ -198,12 +207,12 @@ class DenseAccumulator:
         task = _task(layout, value_type, self._counters.dtype.type)
         state = [self._scratch_address, self._counters_address, self._counters.shape[1], 0]
         if groups is None:
-            return task.run(-(-num_rows // BLOCK), threads, [*source, 0, 0, 1, *state])[-1]
+            return task.run(-(-num_rows // BLOCK), threads, [*source, 0, 0, 1, *state])[NUM_NAN]
         # Samples of one group follow each other, so that a group's counters stay in cache.
         samples = np.argsort(groups, kind="stable")
         starts = np.searchsorted(groups[samples], np.arange(len(self._counters) + 1))
         grouping = [starts.ctypes.data, samples.ctypes.data, num_rows // len(groups)]
-        return task.run(len(self._counters), threads, [*source, *grouping, *state])[-1]
+        return task.run(len(self._counters), threads, [*source, *grouping, *state])[NUM_NAN]
 
     def _add_several_kinks(self, values: Values, groups: np.ndarray | None) -> int:
         """Sample by sample where there are groups: a segment holds whole samples."""

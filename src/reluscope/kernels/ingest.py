@@ -24,7 +24,7 @@ from reluscope.kernels.native import (
     atomic_add,
     atomic_and,
     atomic_or,
-    claim,
+    claim_own,
     enter,
     field_of,
     job_of,
@@ -82,7 +82,7 @@ def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
         raw = array_at(job[RAW], (1,), raw_type)
         num_nan, some, every = np.int64(0), np.uint64(0), FULL
         while True:
-            block = claim(job)
+            block = claim_own(job, thread)
             if block < 0:
                 break
             start = block * BLOCK
@@ -229,5 +229,5 @@ class RawKeys:
         frequent = [0, 0] if hot is None else [hot.slots_address, hot.hits_for(threads)]
         raw = [self._scratch_address, self._address, self.size, self._any, self._all, 0]
         done = task.run(-(-num_rows // BLOCK), threads, [*fields, *frequent, *raw])
-        self.size, self._any, self._all, num_nan = done[RAW_SIZE:]
+        self.size, self._any, self._all, num_nan = done[RAW_SIZE : NUM_NAN + 1]
         self.num_nan += num_nan

@@ -1,9 +1,13 @@
 """Tasks that run on several threads without Python in between: compiled once, started by one call.
 
 A task is a function of one pointer, to an int64 array called a job. Every thread that enters takes block after block
-by an atomic counter in the job until none is left, so that a slow thread holds up nobody. Numbers and addresses of
+by atomic counters in the job until none is left, so that a slow thread holds up nobody. Numbers and addresses of
 arrays stand in the job's other fields. Between two blocks no thread needs the GIL: a Python callback per thread starts
 the second thread 0.1 ms late, which is as long as packing a batch takes.
+
+Blocks of what torch has just written are taken with `claim_own`: torch gives thread t of its team the t-th share of an
+array, so that the end of each share still lies in the cache of the core that wrote it. Taking one's own share backwards
+finds it there, and leaves the beginning for the activation that reads the array next.
 
 Axes: J fields of a job. Limits: whoever makes the job keeps its arrays alive until `run` returns; a task must not raise.
 """
@@ -21,7 +25,7 @@ from llvmlite import ir
 from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
-from reluscope.kernels import pool
+from reluscope.kernels import openmp, pool
 
 __all__ = [
     "HEADER",
@@ -31,14 +35,16 @@ __all__ = [
     "atomic_and",
     "atomic_or",
     "claim",
+    "claim_own",
     "enter",
     "field_of",
     "job_of",
 ]
 
-# Fields at the head of every job: next block, number of blocks, threads that entered, threads allowed.
-NEXT, NUM_BLOCKS, ENTERED, ALLOWED = 0, 1, 2, 3
-HEADER = 4
+# Fields at the head of every job: next block, number of blocks, threads that entered, threads allowed, the field from
+# which on the blocks left of each thread's share are counted, the address of `omp_get_thread_num` or 0.
+NEXT, NUM_BLOCKS, ENTERED, ALLOWED, LEFT, THREAD_NUMBER = range(6)
+HEADER = 6
 
 _Entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -70,6 +76,17 @@ def _make_atomic(operation: str) -> Any:
 atomic_add, atomic_and, atomic_or = (_make_atomic(operation) for operation in ("add", "and", "or"))
 
 
+@intrinsic
+def _call(typingctx, address):
+    """Call the C function int32 () at an address."""
+
+    def generate(context, builder, signature, args):
+        function = ir.FunctionType(ir.IntType(32), [])
+        return builder.call(builder.inttoptr(args[0], function.as_pointer()), [])
+
+    return types.int32(types.int64), generate
+
+
 @njit(nogil=True, forceinline=True)
 def array_at(address, shape, dtype):  # pragma: no cover - compiled
     """The C-contiguous array of a shape (a tuple) and dtype at an address."""
@@ -90,8 +107,11 @@ def field_of(job, field):  # pragma: no cover - compiled
 
 @njit(nogil=True, forceinline=True)
 def enter(job):  # pragma: no cover - compiled
-    """This thread's number among those at work, from 0; -1: there are enough."""
-    thread = atomic_add(field_of(job, ENTERED), np.int64(1))
+    """This thread's number among those at work, from 0, that of its team where there is one; -1: there are enough."""
+    if job[THREAD_NUMBER] != 0:
+        thread = np.int64(_call(job[THREAD_NUMBER]))  # pyright: ignore[reportCallIssue]
+    else:
+        thread = atomic_add(field_of(job, ENTERED), np.int64(1))
     return thread if thread < job[ALLOWED] else np.int64(-1)
 
 
@@ -100,6 +120,18 @@ def claim(job):  # pragma: no cover - compiled
     """The next block, which now is this thread's; -1 when there is none."""
     block = atomic_add(field_of(job, NEXT), np.int64(1))
     return block if block < job[NUM_BLOCKS] else np.int64(-1)
+
+
+@njit(nogil=True, forceinline=True)
+def claim_own(job, thread):  # pragma: no cover - compiled
+    """The last block left of this thread's share, or when there is none of another's; -1 when all are taken."""
+    num_threads, num_blocks = job[ALLOWED], job[NUM_BLOCKS]
+    for step in range(num_threads):
+        owner = (thread + step) % num_threads
+        left = atomic_add(field_of(job, job[LEFT] + owner), np.int64(-1))
+        if left > 0:
+            return num_blocks * owner // num_threads + left - 1
+    return np.int64(-1)
 
 
 class NativeTask:
@@ -120,10 +152,12 @@ class NativeTask:
     def run(self, num_blocks: int, num_threads: int, fields: list[int]) -> array[int]:
         """Do all blocks on up to so many threads; returns the whole job as the task left it."""
         allowed = max(1, min(num_threads, num_blocks))
-        job = array("q", (0, num_blocks, 0, allowed, *fields))
+        shares = [num_blocks * (t + 1) // allowed - num_blocks * t // allowed for t in range(allowed)]
+        job = array("q", (0, num_blocks, 0, allowed, HEADER + len(fields), 0, *fields, *shares))
         address = job.buffer_info()[0]
         if allowed == 1:
             self._entry(address)
         else:
+            job[THREAD_NUMBER] = openmp.thread_number()
             pool.run_native(self._entry, address, allowed)
         return job

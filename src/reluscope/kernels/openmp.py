@@ -17,12 +17,13 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["run_native", "team_runner"]
+__all__ = ["run_native", "team_runner", "thread_number"]
 
 _Body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 _is_forked = False
 _parallel: Callable[..., None] | None = None
+_thread_number = 0
 _has_looked = False
 
 
@@ -49,6 +50,11 @@ def run_native(entry: Callable[[int], None], job: int, size: int) -> bool:
     return True
 
 
+def thread_number() -> int:
+    """The address of the team's `omp_get_thread_num`, an int32 (); 0: there is no team."""
+    return 0 if team_runner() is None else _thread_number
+
+
 def _run_team(body: Callable[[], None], size: int) -> None:
     assert _parallel is not None
     callback = _Body(lambda _: body())
@@ -65,8 +71,11 @@ def _find_parallel() -> Callable[..., None] | None:
     own = [path for path in paths if "/torch" in path] or list(paths)
     if len(own) != 1:
         return None
+    global _thread_number
     try:
-        parallel = ctypes.CDLL(own[0]).GOMP_parallel
+        library = ctypes.CDLL(own[0])
+        parallel = library.GOMP_parallel
+        _thread_number = ctypes.cast(library.omp_get_thread_num, ctypes.c_void_p).value or 0
     except (OSError, AttributeError):
         return None
     parallel.argtypes = [_Body, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]

@@ -32,6 +32,7 @@ from reluscope.report.paper_runs import (
     paper_runs,
     place_runs,
     similarity_field,
+    single_updates,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ _DATA = {
     "mnist-sample": "MNIST sample",
     "fashion-mnist": "Fashion-MNIST",
 }
+_CHANGES = ("relative_change", "churn_rate")
 _LOW_COVERAGE_MATTERS = ("relative_entropy", "churn_rate", "weighted_jaccard_to_init", "similarity_to_final")
 
 
@@ -163,6 +165,11 @@ class _Grid:
         self._places, self._rows = places, rows
         self._per_epoch = per_epoch and all(one.steps_per_epoch for one in self._runs.values())
         self._nets_down = nets_down
+        # The early phase shows changes by one update; one over a gap beside them would look like a strike.
+        self._changes_of_one_update = not per_epoch and all(
+            (field := field_of(one, "churn_rate")) is not None and single_updates(field) is not None
+            for one in runs.values()
+        )
 
     def draw(self) -> Figure:
         figure, axes = self._axes()
@@ -172,7 +179,10 @@ class _Grid:
             has_strikes |= self._draw_row(figure, row, own)
         self._furniture(figure, axes)
         figure.text(
-            0.006, 0.004, _footer(list(self._runs.values()), self._left_out, heat=True, strikes=has_strikes),
+            0.006, 0.004, _footer(
+                list(self._runs.values()), self._left_out, heat=True, strikes=has_strikes,
+                one_update=self._changes_of_one_update,
+            ),
             fontsize=SMALL, color="#5b626c", va="bottom",
         )  # fmt: skip
         return figure
@@ -220,6 +230,8 @@ class _Grid:
             if all(field is not None for field in to_one.values()):
                 return {place: field for place, field in to_one.items() if field is not None}, 1
         recorded = {place: field_of(one, row.name) for place, one in self._runs.items()}
+        if row.name in _CHANGES and self._changes_of_one_update:
+            recorded = {place: field and single_updates(field) for place, field in recorded.items()}
         reference = 0 if row.name == "weighted_jaccard_to_init" else None
         return {place: field for place, field in recorded.items() if field is not None}, reference
 
@@ -287,14 +299,24 @@ def _why_empty(row: _Row) -> str:
 
 
 def _footer(
-    runs: Sequence[PaperRun], left_out: Sequence[str], *, heat: bool = False, strikes: bool = False
+    runs: Sequence[PaperRun],
+    left_out: Sequence[str],
+    *,
+    heat: bool = False,
+    strikes: bool = False,
+    one_update: bool = False,
 ) -> str:
     """What the trainings were, and how to read what is not self-explaining."""
     parts = [_trained_on(runs)]
     if heat:
         legend = (
-            "White lines: stages. Hatched: coverage below 0.5, where the value is the sample's. Grey: not defined. "
-            "Changes are those since the measurement before."
+            "White lines: stages. Hatched: coverage below 0.5 (of two states compared: at either), where the value is the "
+            "sample's. Grey: not defined.\n"
+        )
+        legend += (
+            "Changes are those by one update."
+            if one_update
+            else "Changes are those since the measurement before."
         )
         parts.append(legend + (" Triangles: strikes." if strikes else ""))
     if left_out:

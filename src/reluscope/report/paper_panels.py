@@ -93,7 +93,9 @@ def heat_map(
     """
     is_change = colours.scale.kind == "symlog"
     field = _pooled(field, extremes=is_change)
-    edges = _edges(field.steps) / (paper_run.steps_per_epoch or 1 if per_epoch else 1)
+    edges = _edges(field.steps)
+    edges[0], edges[-1] = min(edges[0], paper_run.view.steps[0]), max(edges[-1], paper_run.view.steps[-1])
+    edges /= paper_run.steps_per_epoch or 1 if per_epoch else 1
     rows = np.arange(field.values.shape[1] + 1) - 0.5
     mesh = ax.pcolormesh(
         edges,

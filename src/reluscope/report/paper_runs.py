@@ -27,6 +27,7 @@ __all__ = [
     "paper_runs",
     "place_runs",
     "similarity_field",
+    "single_updates",
     "stage_ends",
 ]
 
@@ -41,6 +42,8 @@ NETS = {
 
 METHODS = {"milestones": "stepwise", "cyclic": "CyclicLR", "onecycle": "OneCycleLR", "constant": "constant"}
 """Training methods of [A]: the names of their schedules in a specification, and in words."""
+
+_WIDEST_GAP = 0.1  # of a training, between changes by one update that stand for all of it
 
 ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "prelu": "PReLU"}
 
@@ -106,7 +109,10 @@ class PaperRun:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Field:
-    """What a heat map shows: values (S, L) at steps (S,), and where the coverage is below 0.5 (S, L)."""
+    """What a heat map shows: values (S, L) at steps (S,), and where the coverage is below 0.5 (S, L).
+
+    Of what compares two states: where it is at either.
+    """
 
     steps: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
@@ -148,7 +154,24 @@ def field_of(paper_run: PaperRun, measure: str) -> Field | None:
     view = paper_run.view
     if not view.has(measure):
         return None
-    return Field(steps=view.steps, values=view.values[measure], low_coverage=_low_coverage(view, view.steps))
+    low = _low_coverage(view, view.steps)
+    if measure == "churn_rate":  # against the measurement before
+        low = low | np.concatenate([low[:1], low[:-1]])
+    elif measure == "weighted_jaccard_to_init":
+        low = low | low[:1]
+    return Field(steps=view.steps, values=view.values[measure], low_coverage=low)
+
+
+def single_updates(field: Field) -> Field | None:
+    """A field of changes where they are those of one update: at steps whose predecessor is measured too.
+
+    None where such steps leave more than a tenth of the training unseen at a stretch.
+    """
+    kept = np.isin(field.steps - 1, field.steps)
+    seen = np.concatenate([field.steps[:1], field.steps[kept], field.steps[-1:]])
+    if np.diff(seen).max(initial=0) > _WIDEST_GAP * (seen[-1] - seen[0]):
+        return None
+    return Field(steps=field.steps[kept], values=field.values[kept], low_coverage=field.low_coverage[kept])
 
 
 def similarity_field(paper_run: PaperRun, reference: StepLike) -> Field | None:
@@ -165,7 +188,9 @@ def similarity_field(paper_run: PaperRun, reference: StepLike) -> Field | None:
     reaches_end = len(steps) > 2 and steps[-1] == view.steps[-1]
     if not (reaches_end and np.isfinite(values).any()):  # a few early samples are no picture of the training
         return None
-    return Field(steps=steps, values=values, low_coverage=_low_coverage(view, steps))
+    named = {"init": view.steps[0], "final": view.steps[-1]}
+    at_reference = _low_coverage(view, np.array([named.get(str(reference), reference)], dtype=np.int64))
+    return Field(steps=steps, values=values, low_coverage=_low_coverage(view, steps) | at_reference)
 
 
 def stage_ends(paper_run: PaperRun) -> list[int]:

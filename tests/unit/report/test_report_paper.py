@@ -13,7 +13,15 @@ from reluscope.measures.similarity import PatternSample
 from reluscope.report import paper_panels
 from reluscope.report.paper import draw_paper_figure
 from reluscope.report.paper_curves import moment_index
-from reluscope.report.paper_runs import Field, Place, paper_runs, stage_ends
+from reluscope.report.paper_runs import (
+    Field,
+    Place,
+    field_of,
+    paper_runs,
+    similarity_field,
+    single_updates,
+    stage_ends,
+)
 from reluscope.runs import RunWriter, open_run
 from reluscope.runs.strikes import RunStrike, RunStrikes
 
@@ -46,7 +54,7 @@ def train(tmp_path):
         experiment: str | None = "fig1",
         sampled: bool = True,
         num_steps: int = 100,
-        coverage=lambda site: 0.9,
+        coverage=lambda site, step: 0.9,
         **columns: float,
     ):
         name = f"{net}{depth}-{activation}-{method}-seed{seed}"
@@ -76,7 +84,7 @@ def train(tmp_path):
                         "max_frequency": 0.1,
                         "relative_change": None if step == 0 else -0.5,
                         "churn_rate": None if step == 0 else 0.5,
-                        "coverage": coverage(index),
+                        "coverage": coverage(index, step),
                         "weighted_jaccard_to_init": 0.25 if step else 1.0,
                         "occupancy": 0.1,
                         "exact": True,
@@ -251,10 +259,42 @@ def test_figure_4_lies_on_its_side(train) -> None:
 
 
 def test_low_coverage_is_hatched(train) -> None:
-    figure = draw_paper_figure("fig1", [train("resnet", coverage=lambda site: 0.4 if site >= 17 else 0.9)])
+    figure = draw_paper_figure("fig1", [train("resnet", coverage=lambda site, _: 0.4 if site >= 17 else 0.9)])
     panels = meshes(figure)
     assert [len(ax.collections) for ax in panels] == [1, 1, 3, 1, 3, 3]
     assert panels[4].collections[1].get_hatch()
+
+
+def test_what_compares_two_states_is_hatched_where_either_is_not_covered(train) -> None:
+    """Step 1 alone is not covered: similarity to it vanishes by construction at every other step."""
+    [one], _ = paper_runs("fig1", [train("resnet", coverage=lambda _, step: 0.4 if step == 1 else 0.9)])
+    at_1 = [False, True, False, False, False, False, False]
+    assert field_of(one, "relative_entropy").low_coverage[:, 0].tolist() == at_1
+    assert field_of(one, "churn_rate").low_coverage[:, 0].tolist() == [False, True, True, *at_1[3:]]
+    assert not field_of(one, "weighted_jaccard_to_init").low_coverage[2:].any()
+    assert similarity_field(one, 1).low_coverage.all()
+    assert similarity_field(one, "final").low_coverage[:, 0].tolist() == at_1
+    [one], _ = paper_runs("fig1", [train("toynet", coverage=lambda _, step: 0.4 if step == 0 else 0.9)])
+    assert field_of(one, "weighted_jaccard_to_init").low_coverage.all()
+
+
+def test_the_early_phase_shows_changes_by_one_update_where_they_are_known_throughout(train) -> None:
+    pairs = [step for tenth in range(10, 101, 10) for step in (tenth - 1, tenth)]
+    runs = [train("resnet", steps=(0, 1, 2, *pairs)), train("convnet", steps=(0, 1, 2, *pairs))]
+    [one, _], _ = paper_runs("fig1", runs)
+    changes = single_updates(field_of(one, "relative_change"))
+    assert changes.steps.tolist() == [1, 2, *range(10, 101, 10)]
+    figure = draw_paper_figure("fig1", runs)
+    assert "Changes are those by one update." in words(figure)
+    assert all(ax.get_xlim() == (0.0, 100.0) for ax in meshes(figure))
+    sizes = [ax.collections[0].get_array().size // 19 for ax in meshes(figure)]
+    assert sizes == [23] * 2 + [12] * 4 + [23] * 6
+    # One net without them: all three show changes since the measurement before, and the figure says so.
+    sparse = draw_paper_figure("fig1", [*runs, train("toynet")])
+    assert "Changes are those since the measurement before." in words(sparse)
+    # Full trainings are measured once or twice an epoch.
+    whole = draw_paper_figure("fig4", [train("resnet", steps=(0, 1, 2, *pairs), experiment="fig4")])
+    assert "since the measurement before" in words(whole)
 
 
 def test_strikes_are_marked_in_the_row_of_changes(train) -> None:
