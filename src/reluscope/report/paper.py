@@ -101,7 +101,8 @@ def draw_paper_figure(figure: str, runs: Sequence[Run]) -> Figure:
     bottom, white lines part the stages, and every row has one colour scale.
 
     - fig1: the early phase. Columns ResNet-20, ConvNet-20, ToyNet-20; rows A to E as in [A], with the churn
-      rate below the relative change. Small triangles above B: strikes.
+      rate below the relative change, both by one update where that is known throughout. Small triangles above B:
+      strikes.
     - fig2: relative entropy against site, mean and one standard deviation over seeds, one colour for each
       depth; rows are five moments of the training.
     - fig3: a column for each method; rows relative entropy, J_W to the final state, occupancy of the hash
