@@ -216,6 +216,13 @@ def test_the_command_writes_and_prints(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == values
     assert (tmp_path / "out" / "table.md").read_text() == page
     assert json.loads((tmp_path / "out" / "table.json").read_text()) == values
+    for folder in (tmp_path / "out", tmp_path / "new"):
+        assert main(["claims", str(tmp_path), "-o", str(folder)]) == 0
+        assert (folder / "claims.md").read_text() == page
+        assert json.loads((folder / "claims.json").read_text()) == values
+    assert main(["claims", str(tmp_path), "-o", str(tmp_path / "table.json")]) == 2
+    assert "neither a folder nor a .md file" in capsys.readouterr().err
+    assert not (tmp_path / "table.json").exists()
 
 
 def test_no_folder(tmp_path, capsys):

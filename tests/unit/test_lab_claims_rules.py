@@ -213,7 +213,22 @@ def test_half_of_the_sites_have_to_be_covered():
     assert (evidence.too_small, sorted(evidence.sites)) == ([], list(range(10)))
     assert evidence.covered([(run, 10)], np.arange(19)).tolist() == list(range(19))
     assert evidence.covered([(run, 1)], np.arange(9, 12)).tolist() == [9, 10, 11]
-    assert evidence.too_small == ["coverage is at least 0.5 at 1 of the 3 sites 9-11 only"]
+    assert evidence.too_small == [
+        "ResNet-20: coverage is at least 0.5 at 1 of the 3 sites 9-11 only, 1 at step 1"
+    ]
+
+
+def test_too_few_covered_sites_are_told_with_the_nets_and_the_step():
+    at_first = study(coverage=lambda step, site: 0.2 if step == 1 and site > 3 else 1.0)
+    prelu = study(activation="prelu", coverage=lambda step, site: 0.2 if site < 12 else 1.0)
+    evidence = Evidence([at_first, prelu])
+    evidence.covered([(at_first, [1, 10, 50])], np.arange(19))
+    evidence.covered([(at_first, 10), (prelu, [1, 10])], np.arange(19))
+    assert evidence.too_small == [
+        "ResNet-20: coverage is at least 0.5 at 4 of the 19 sites 0-18 only, 4 at step 1",
+        "ResNet-20 relu constant and ResNet-20 prelu constant: coverage is at least 0.5 at 7 of the 19 sites 0-18 only, "
+        "7 at step 1",
+    ]
 
 
 def test_windows_know_short_from_cut_off():

@@ -19,7 +19,10 @@ def claims(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Where to write the page; .json goes beside it. Default DIR/claims.md."
+            "--output",
+            "-o",
+            help="Where to write: a folder for claims.md and claims.json, or a page.md, beside which page.json goes. "
+            "Default: DIR.",
         ),
     ] = None,
     as_json: Annotated[
@@ -27,13 +30,13 @@ def claims(
     ] = False,
 ) -> None:
     """Judge the claims of Hartmann et al. 2021 on every run below a folder."""
+    page = folder / "claims.md" if output is None else _page(output)
     from reluscope.lab.claims import claims_as_dict, claims_page, judge_folder
     from reluscope.lab.claims.table import decided_on
 
     judged = judge_folder(folder)
     results, left_out = judged.results, judged.left_out
 
-    page = output if output is not None else folder / "claims.md"
     content = claims_as_dict(results, left_out=left_out)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(claims_page(results, left_out=left_out), encoding="utf-8")
@@ -51,3 +54,15 @@ def claims(
     if left_out:
         print_line(f"{len(left_out)} runs were not used; {page} says why.")
     print_line(f"Numbers of every claim: {page}, {page.with_suffix('.json')}")
+
+
+def _page(output: Path) -> Path:
+    """The Markdown file to write, whether it was named or its folder was; a usage error for any other file."""
+    if output.is_dir() or not output.suffix:
+        return output / "claims.md"
+    if output.suffix.lower() != ".md":
+        raise typer.BadParameter(
+            f'"{output}" is neither a folder nor a .md file. The .json is written beside the page.',
+            param_hint="--output",
+        )
+    return output

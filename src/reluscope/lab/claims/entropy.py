@@ -298,7 +298,7 @@ def _dip(evidence: Evidence, study: Study, reference: int) -> tuple[float, float
     all_sites = np.arange(study.num_sites)
     covered = (study.at("coverage", [reference, study.end]) >= MIN_COVERAGE).all(axis=0)
     covered &= study.at("coverage", where)[all_sites, all_sites] >= MIN_COVERAGE
-    sites = evidence.choose(covered, all_sites)
+    sites = evidence.choose(covered, all_sites, [study])
     depth, recovery = study.at(_H, reference) - least, study.at(_H, study.end) - least
     return float(depth[sites].mean()), float(recovery[sites].mean())
 

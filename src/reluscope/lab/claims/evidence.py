@@ -130,17 +130,38 @@ class Evidence:
 
         When fewer than half are, that is noted as a limit and all of them come back, to be shown.
         """
-        sites = np.asarray(sites)
+        sites, measurements = np.asarray(sites), list(measurements)
         keep = np.ones(len(sites), dtype=bool)
+        fewest, step_of_fewest = len(sites) + 1, 0
         for study, steps in measurements:
-            keep &= (np.atleast_2d(study.at("coverage", steps))[:, sites] >= MIN_COVERAGE).all(axis=0)
-        return self.choose(keep, sites)
+            held = np.atleast_2d(study.at("coverage", steps))[:, sites] >= MIN_COVERAGE
+            keep &= held.all(axis=0)
+            least = int(held.sum(axis=1).argmin())
+            if held[least].sum() < fewest:
+                fewest, step_of_fewest = int(held[least].sum()), int(np.atleast_1d(steps)[least])
+        studies = [study for study, _ in measurements]
+        return self.choose(keep, sites, studies, note=f", {fewest} at step {step_of_fewest:,}")
 
-    def choose(self, covered: np.ndarray, sites: np.ndarray) -> np.ndarray:
-        """The covered ones of these sites; all of them, and a limit noted, when fewer than half are."""
+    def choose(
+        self, covered: np.ndarray, sites: np.ndarray, studies: Sequence[Study], *, note: str = ""
+    ) -> np.ndarray:
+        """The covered ones of these sites; all of them, and a limit noted, when fewer than half are.
+
+        Args:
+            covered: for each site whether it is.
+            sites: which a statement is about.
+            studies: in which they have to be covered, for the reason.
+            note: what to add to the reason.
+        """
         if covered.sum() < _MIN_SHARE_OF_SITES * len(sites):
+            methods = {(study.activation, study.method) for study in studies}
+            names = [
+                study.net_title + (f" {study.activation} {study.method}" if len(methods) > 1 else "")
+                for study in studies
+            ]
             self.limit(
-                f"coverage is at least {MIN_COVERAGE} at {covered.sum()} of the {len(sites)} sites {span(sites)} only"
+                f"{' and '.join(dict.fromkeys(names))}: coverage is at least {MIN_COVERAGE} at {covered.sum()} of the "
+                f"{len(sites)} sites {span(sites)} only{note}"
             )
             covered = np.ones(len(sites), dtype=bool)
         self.sites.update(int(site) for site in sites[covered])

@@ -48,12 +48,13 @@ def _early_drops(
     evidence: Evidence, needs: Sequence[Need], sites: np.ndarray | None, reference: int
 ) -> list[tuple[float, ...]]:
     """Mean early drop over `sites` (all when None), at those covered in all the trainings, per need and seed."""
-    groups = [[_early_drop(study, reference) for study in evidence.take(need)] for need in needs]
+    studies = [evidence.take(need) for need in needs]
+    groups = [[_early_drop(study, reference) for study in group] for group in studies]
     everything = [pair for group in groups for pair in group]
     if sites is None:
         sites = np.arange(len(everything[0][0]))
     covered = np.all([covered[sites] for _, covered in everything], axis=0)
-    chosen = evidence.choose(covered, sites)
+    chosen = evidence.choose(covered, sites, [study for group in studies for study in group])
     return [tuple(float(drop[chosen].mean()) for drop, _ in group) for group in groups]
 
 
