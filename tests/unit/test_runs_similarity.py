@@ -162,6 +162,7 @@ def test_what_cannot_be_compared_is_said(tmp_path):
         (lambda: run.similarity("a", steps=[5]), r"step 5 was not measured .* 5 steps from 0 to 20; .* is 4"),
         (lambda: run.similarity_to(10), r"step 10 .* the closest is 3\..*sample_schedule=rs\.every\(1\)"),
         (lambda: run.similarity_to("last"), r"'last'; allowed are a recorded step, \"init\" and \"final\""),
+        (lambda: run.similarity("a", steps=[]), "steps is empty"),
         (lambda: run.similarity("a", "cosine"), r"kind='cosine'; allowed are 'weighted_jaccard', 'jaccard'"),
     ):
         with pytest.raises(SimilarityError, match=text):

@@ -51,6 +51,10 @@ def similarity(
         chosen = there
     else:
         chosen = sorted({_as_step(run, one) for one in steps})
+        if not chosen:
+            raise SimilarityError(
+                "steps is empty: name the steps to compare, or leave it out for all of them."
+            )
         _check_comparable(run, site, chosen, there)
     if not chosen:
         raise _nothing_kept(run, site)
