@@ -16,7 +16,16 @@ import torch
 
 from reluscope.errors import KernelError, UnitAxisError
 
-__all__ = ["FORMATS", "FloatFormat", "Form", "Preactivations", "Values", "as_values", "round_kink"]
+__all__ = [
+    "FORMATS",
+    "FloatFormat",
+    "Form",
+    "Preactivations",
+    "Values",
+    "as_values",
+    "form_of",
+    "round_kink",
+]
 
 Preactivations = torch.Tensor | np.ndarray
 
@@ -188,6 +197,17 @@ def _form_of_tensor(
         layout = "planes"
     else:
         return None
+    return _form(_TORCH_FORMATS[dtype], layout, shape, axis, _checked_kinks(kinks))
+
+
+def form_of(
+    dtype: torch.dtype, shape: tuple[int, ...], channel_dim: int, kinks: tuple[float, ...]
+) -> Form:
+    """The form of a C-contiguous tensor of such a shape, wherever it lies; arguments and errors of `as_values`."""
+    if dtype not in _TORCH_FORMATS:
+        raise KernelError(_dtype_text(str(dtype).removeprefix("torch.")))
+    axis = _unit_axis(shape, channel_dim)
+    layout = "rows" if axis == len(shape) - 1 else "planes"
     return _form(_TORCH_FORMATS[dtype], layout, shape, axis, _checked_kinks(kinks))
 
 
