@@ -207,14 +207,14 @@ class PatternsCollector:
     def consume(self, batch: SiteBatch) -> None:
         site = batch.site
         state = self._states.get(site.name) or self._open(site)
-        # The kernels of today run on the host; a tensor that is there already is not copied.
-        values = batch.preactivations.cpu()
+        # Counted where it lies: on a GPU, or on the host, to which what lies on another device is copied.
+        values = batch.preactivations if batch.preactivations.is_cuda else batch.preactivations.cpu()
         groups = None
         if state.class_evaluations is not None and self._classes is not None:
             groups = self._groups(batch, self._classes, state.class_evaluations)
         state.counter.update(values, site.channel_dim, kinks=site.kinks, groups=groups)
         if state.hashlist is not None:
-            state.hashlist.update(values, site.channel_dim, kinks=site.kinks)
+            state.hashlist.update(values.cpu(), site.channel_dim, kinks=site.kinks)
 
     def finish(self) -> dict[str, PatternsResult]:
         # Popped one by one, so that one site's scratch is gone before the next one's table is built.
