@@ -10,12 +10,14 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BenchmarkError",
     "BudgetError",
     "CheckpointError",
     "DataError",
     "DistributionError",
     "EmptyCountsError",
     "EmptyProbeError",
+    "EstimateError",
     "ExportError",
     "IncompatibleCountsError",
     "InstrumentError",
@@ -38,6 +40,7 @@ __all__ = [
     "SimilarityError",
     "SitesChangedError",
     "SpecificationError",
+    "SpillError",
     "TrainingDivergedError",
     "TrajectoryMismatchError",
     "UnitAxisError",
@@ -123,6 +126,17 @@ class BudgetError(ReluscopeError, ValueError):
     """A size or budget that makes no sense."""
 
 
+class EstimateError(ReluscopeError, TypeError):
+    """An exact distribution is needed, and the counts at hand are an estimate made under a memory budget."""
+
+
+class SpillError(ReluscopeError, OSError):
+    """A file to spill to could not be made: no such folder, no permission, or a full disk."""
+
+    def __str__(self) -> str:  # OSError would put its number in front
+        return str(self.args[1]) if len(self.args) > 1 else super().__str__()
+
+
 class InstrumentError(ReluscopeError, ValueError):
     """An instrument was configured in a way that cannot work."""
 
@@ -191,6 +205,10 @@ class CheckpointError(ReluscopeError, ValueError):
 
 class TrainingDivergedError(ReluscopeError, ArithmeticError):
     """The loss of a training of the lab is not finite any more."""
+
+
+class BenchmarkError(ReluscopeError, ValueError):
+    """A benchmark that cannot be run as asked, whose alternatives disagree, or whose results cannot be read."""
 
 
 class MissingExtraError(ReluscopeError, ImportError):

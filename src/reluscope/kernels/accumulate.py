@@ -27,7 +27,7 @@ from reluscope.kernels.cpu import (
     threads_for,
 )
 from reluscope.kernels.pages import paged_array, release_before
-from reluscope.kernels.plan import Finished, KeyPlan
+from reluscope.kernels.plan import Finished, KeyPlan, Load
 from reluscope.kernels.values import Values
 
 __all__ = ["MAX_RAW", "MIN_RAW", "RowAccumulator", "make_rows", "split_groups"]
@@ -90,6 +90,18 @@ class RowAccumulator:
     def nbytes(self) -> int:
         raw = self._num_raw * self._plan.num_columns * 8
         return self._keys.nbytes + self._counts.nbytes + raw
+
+    @property
+    def load(self) -> Load:
+        """What is held, in rows."""
+        return Load(len(self._keys), self._num_raw, 8 * self._plan.num_columns)
+
+    def take_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """The table of everything counted: rows uint64 (J, C), counts int64 (J,); the accumulator is empty then."""
+        self._compact()
+        found = (self._keys.copy(), self._counts.copy()) if self._is_shared else (self._keys, self._counts)
+        self._keys, self._counts, self._is_shared = self._keys[:0].copy(), self._counts[:0].copy(), False
+        return found
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""

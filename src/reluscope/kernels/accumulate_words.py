@@ -13,7 +13,7 @@ from reluscope.kernels import pool
 from reluscope.kernels.accumulate import MIN_RAW, make_rows, split_groups
 from reluscope.kernels.hot import MAX_HITS, MIN_HIT_RATE, HotKeys
 from reluscope.kernels.ingest import RawKeys
-from reluscope.kernels.plan import Finished, KeyPlan
+from reluscope.kernels.plan import Finished, KeyPlan, Load
 from reluscope.kernels.values import Values
 from reluscope.kernels.words import unite_words
 
@@ -46,6 +46,20 @@ class WordAccumulator:
     def nbytes(self) -> int:
         table = self._keys.nbytes + self._counts.nbytes
         return table + self._raw.nbytes + (self._hot.nbytes if self._hot else 0)
+
+    @property
+    def load(self) -> Load:
+        """What is held, in rows."""
+        return Load(len(self._keys), self._raw.size, self._raw.row_bytes)
+
+    def take_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """The table of everything counted: rows uint64 (J, 1), counts int64 (J,); the accumulator is empty then."""
+        self._compact(last=True)
+        self._raw.release()
+        found = (self._keys.copy(), self._counts.copy()) if self._is_shared else (self._keys, self._counts)
+        self._keys, self._counts, self._is_shared = self._keys[:0].copy(), self._counts[:0].copy(), False
+        self._hot = None
+        return found
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""

@@ -153,6 +153,11 @@ class RawKeys:
         return self.size * self._keys.itemsize
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of one raw key."""
+        return self._keys.itemsize
+
+    @property
     def varying(self) -> int:
         """The bits that are not the same in all keys."""
         return (self._any & ~self._all) & (2**64 - 1) if self.size else 0

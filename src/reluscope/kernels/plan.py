@@ -7,12 +7,13 @@ linear pass over it, the patterns alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from reluscope.kernels.fingerprint import FINGERPRINT_WIDTH, hash_keys
 
-__all__ = ["Finished", "KeyPlan"]
+__all__ = ["Finished", "KeyPlan", "Load"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +85,11 @@ class Finished:
     def nbytes(self) -> int:
         arrays = (self.keys, self.counts, self.joint_pattern, self.joint_group, self.joint_counts)
         return sum(array.nbytes for array in arrays if array is not None)
+
+
+class Load(NamedTuple):
+    """What an accumulator holds: rows of its table, raw rows that wait, and the bytes of one of these."""
+
+    num_rows: int
+    num_raw: int
+    raw_bytes: int

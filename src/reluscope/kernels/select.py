@@ -18,7 +18,7 @@ import numpy as np
 
 from reluscope.kernels import dispatch
 
-__all__ = ["hash_of", "select"]
+__all__ = ["hash_of", "hash_words", "select"]
 
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
@@ -75,6 +75,12 @@ def _mix(x):
     x = (x ^ (x >> _S30)) * _MIX_1
     x = (x ^ (x >> _S27)) * _MIX_2
     return x ^ (x >> _S31)
+
+
+@nb.njit(nogil=True, cache=True)
+def hash_words(first, second, salt):
+    """The hash of one key, from compiled code; second is 0 where a key has one word."""
+    return _mix(_mix(first ^ salt[0]) + (second ^ salt[1]))
 
 
 @nb.njit(nogil=True, cache=True)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from reluscope.errors import DistributionError
+from reluscope.errors import DistributionError, EstimateError
 
 __all__ = ["CountsLike", "HasCounts", "Spectrum", "as_counts", "spectrum"]
 
@@ -134,7 +134,14 @@ def as_counts(counts: CountsLike, *, what: str = "counts") -> npt.NDArray[np.int
 
     Raises:
         DistributionError: not one-dimensional, or not integers.
+        EstimateError: the object is an estimate and holds only some of the patterns.
     """
+    if getattr(counts, "is_estimate", False):
+        raise EstimateError(
+            f"{what} of a {type(counts).__name__} were given: it holds only some of the patterns, so the function would "
+            "measure the sample. Its own estimates() and the row of its site have the measures with standard errors; raise "
+            "memory_budget, or give spill, to count exactly."
+        )
     array = np.asarray(counts.counts if isinstance(counts, HasCounts) else counts)
     if array.size == 0 and array.ndim == 1:
         return np.empty(0, dtype=np.int64)

@@ -26,6 +26,9 @@ __all__ = [
     "joint_by_class",
     "joint_entropy",
     "label_entropy",
+    "largest_conditional",
+    "largest_joint",
+    "present_classes",
     "relative_conditional_entropy",
     "relative_information",
     "relative_joint_entropy",
@@ -70,8 +73,8 @@ def relative_joint_entropy(
     Bounds: 0 to 1; NaN when N = 1. Source: reluscope.
     """
     joint = _counted(joint_counts, "relative_joint_entropy")
-    classes = _classes(class_evaluations, joint.num_evaluations)
-    return _share(joint.entropy(), _largest_joint(classes, num_units=num_units, num_kinks=num_kinks))
+    classes = present_classes(class_evaluations, joint.num_evaluations)
+    return _share(joint.entropy(), largest_joint(classes, num_units=num_units, num_kinks=num_kinks))
 
 
 def conditional_entropy(joint_counts: CountsLike, class_evaluations: CountsLike) -> float:
@@ -92,7 +95,7 @@ def conditional_entropy(joint_counts: CountsLike, class_evaluations: CountsLike)
     0.0
     """
     joint = _counted(joint_counts, "conditional_entropy")
-    return _conditional(joint, _classes(class_evaluations, joint.num_evaluations))
+    return _conditional(joint, present_classes(class_evaluations, joint.num_evaluations))
 
 
 def relative_conditional_entropy(
@@ -116,8 +119,8 @@ def relative_conditional_entropy(
     Bounds: 0 to 1; NaN when every class has one evaluation. Source: reluscope.
     """
     joint = _counted(joint_counts, "relative_conditional_entropy")
-    classes = _classes(class_evaluations, joint.num_evaluations)
-    largest = _largest_conditional(classes, num_units=num_units, num_kinks=num_kinks)
+    classes = present_classes(class_evaluations, joint.num_evaluations)
+    largest = largest_conditional(classes, num_units=num_units, num_kinks=num_kinks)
     return _share(_conditional(joint, classes), largest)
 
 
@@ -141,7 +144,7 @@ def information(counts: CountsLike, joint_counts: CountsLike, class_evaluations:
     """
     found, joint = _counted(counts, "information"), _counted(joint_counts, "information")
     _check_same_evaluations(found, joint)
-    return _information(found, joint, _classes(class_evaluations, joint.num_evaluations))
+    return _information(found, joint, present_classes(class_evaluations, joint.num_evaluations))
 
 
 def relative_information(
@@ -255,11 +258,11 @@ def summarize_labels(
     names = ("joint_entropy", "conditional_entropy", "information")
     if joint.multiplicities.size == 0:
         return dict.fromkeys([f"{prefix}{name}" for name in names for prefix in ("", "relative_")], math.nan)
-    classes = _classes(class_evaluations, joint.num_evaluations)
+    classes = present_classes(class_evaluations, joint.num_evaluations)
     bits = (joint.entropy(), _conditional(joint, classes), _information(found, joint, classes))
     largest = (
-        _largest_joint(classes, num_units=num_units, num_kinks=num_kinks),
-        _largest_conditional(classes, num_units=num_units, num_kinks=num_kinks),
+        largest_joint(classes, num_units=num_units, num_kinks=num_kinks),
+        largest_conditional(classes, num_units=num_units, num_kinks=num_kinks),
         min(num_units * math.log2(num_kinks + 1), spectrum(classes).entropy()),
     )
     row: dict[str, float] = {}
@@ -279,12 +282,14 @@ def _information(found: Spectrum, joint: Spectrum, classes: npt.NDArray[np.int64
     return min(max(of_patterns + of_labels - joint.entropy(), 0.0), of_patterns, of_labels)
 
 
-def _largest_joint(classes: npt.NDArray[np.int64], *, num_units: int, num_kinks: int) -> float:
+def largest_joint(classes: npt.NDArray[np.int64], *, num_units: int, num_kinks: int) -> float:
+    """The largest joint entropy, min(units log2(K + 1) + log2 C, log2 N), in bits, of classes of these sizes."""
     of_pairs = num_units * math.log2(num_kinks + 1) + math.log2(classes.size)
     return min(of_pairs, math.log2(int(classes.sum())))
 
 
-def _largest_conditional(classes: npt.NDArray[np.int64], *, num_units: int, num_kinks: int) -> float:
+def largest_conditional(classes: npt.NDArray[np.int64], *, num_units: int, num_kinks: int) -> float:
+    """The largest conditional entropy, sum_c p(c) min(units log2(K + 1), log2 N_c), in bits."""
     num_evaluations = int(classes.sum())
     return math.fsum(
         size / num_evaluations * largest_entropy(size, num_units=num_units, num_kinks=num_kinks)
@@ -314,7 +319,7 @@ def _present(sizes: CountsLike) -> npt.NDArray[np.int64]:
     return array[array > 0]
 
 
-def _classes(class_evaluations: CountsLike, num_evaluations: int) -> npt.NDArray[np.int64]:
+def present_classes(class_evaluations: CountsLike, num_evaluations: int) -> npt.NDArray[np.int64]:
     """Evaluations of each class that is present, checked against N."""
     present = _present(class_evaluations)
     if int(present.sum()) != num_evaluations:

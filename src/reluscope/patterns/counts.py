@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from reluscope.errors import DistributionError, IncompatibleCountsError
+from reluscope.errors import DistributionError, EstimateError, IncompatibleCountsError
 from reluscope.kernels import dispatch
 from reluscope.kernels.fingerprint import DEFAULT_SEED, FINGERPRINT_WIDTH, check_seed, collision_bound
 
@@ -141,6 +141,11 @@ class PatternCounts:
             object.__setattr__(self, name, value)
 
     def _require_alike(self, other: PatternCounts) -> None:
+        if getattr(other, "is_estimate", False):
+            raise EstimateError(
+                f"cannot combine PatternCounts with {other!r}: it holds only some of the patterns. Raise memory_budget, or "
+                "give spill, to count exactly."
+            )
         if not isinstance(other, PatternCounts):
             raise IncompatibleCountsError(
                 f"cannot combine PatternCounts with a {type(other).__name__}; give PatternCounts"
