@@ -7,8 +7,10 @@ arguments whose defaults satisfy the claim, and to rows (part, numbers that just
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reluscope.lab.claims import CLAIMS, Verdict
@@ -54,6 +56,28 @@ def test_satisfied(claim):
     assert result.verdict is Verdict.SUPPORTED
     assert result.missing == ()
     assert all(part.num_images and part.num_seeds and part.sites and part.runs for part in result.parts)
+
+
+@pytest.mark.parametrize("claim", CASES)
+@pytest.mark.parametrize(
+    "covered", [(), (0,), (18,), (9,), tuple(range(7)), (0, 5, 6, 9), tuple(range(7, 13))]
+)
+def test_whatever_is_covered_there_is_a_verdict(claim, covered):
+    studies = [
+        replace(study, measures={**study.measures, "coverage": coverage(study, covered)})
+        for study in CASES[claim][0]()
+    ]
+    result = decide_claim(CLAIM[claim], studies)
+    assert result.verdict in (Verdict.TOO_SMALL, Verdict.SUPPORTED)
+    for part in result.parts:
+        if part.at_covered is not None:
+            assert part.verdict is Verdict.TOO_SMALL
+            assert set(part.at_covered.sites) <= set(covered)
+
+
+def coverage(study, covered):
+    sites = np.isin(np.arange(study.num_sites), covered)
+    return np.where(sites, 1.0, 0.1) * np.ones((len(study.steps), 1))
 
 
 @pytest.mark.parametrize(("claim", "part", "inside", "outside"), ROWS)

@@ -174,6 +174,37 @@ def test_page_and_values():
     ]
 
 
+def test_what_covered_sites_alone_say_is_shown_and_decides_nothing():
+    def decide(evidence):
+        (found,) = evidence.take(NEED)
+        sites = evidence.covered([(found, 1)], np.arange(19))
+        yield Check.of("T", found.at("total", 1)[sites].mean(), "<", 4.0)
+
+    claim = Claim(id="A0", says="few", parts=(Part(name="the part", asks="?", decide=decide),), needs=(NEED,))
+
+    def result(num_covered):
+        covered = made_up_study(
+            "resnet", "fig1", [0, 1], method="constant", total=lambda step, site: site,
+            coverage=lambda step, site: 1.0 if site < num_covered else 0.1,
+        )  # fmt: skip
+        return decide_claim(claim, [covered])
+
+    few = result(7)
+    (part,) = few.parts
+    assert (few.verdict, part.verdict, part.checks[0].value) == (Verdict.TOO_SMALL, Verdict.TOO_SMALL, 9.0)
+    alone = part.at_covered
+    assert (alone.verdict, alone.reason, alone.sites) == (Verdict.SUPPORTED, "", tuple(range(7)))
+    assert alone.checks[0].value == 3.0
+    text = "at the covered sites alone (of 0-6) supported"
+    assert decided_on(few).endswith(f"; the part: {text}")
+    assert f"  - {text}\n    - T: 3 < 4: holds\n" in claims_page([few])
+    (values,) = claims_as_dict([few])["claims"][0]["parts"]
+    assert values["at_covered_sites"]["sites"] == list(range(7))
+    # with enough of them there is one answer, and without any there is no second one
+    assert result(10).verdict is Verdict.CONTRADICTED
+    assert [result(num).parts[0].at_covered for num in (0, 10)] == [None, None]
+
+
 # What evidence hands out ------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ verdict, "not measured" before "scale too small". Parts that are reported apart 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from reluscope.lab.claims.evidence import Evidence, Need
@@ -65,7 +65,16 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class PartResult:
-    """A part with its verdict and the numbers, runs, seeds and sites it was decided on."""
+    """A part with its verdict and the numbers, runs, seeds and sites it was decided on.
+
+    Attributes:
+        part: what was decided.
+        verdict, reason: how, and why not.
+        checks: the inequalities with their numbers.
+        runs, num_seeds, num_images, sites: what they are of.
+        at_covered: the same part at the covered sites alone, where fewer than half of the sites are covered and
+            `checks` therefore show numbers of the sample; shown for information, no verdict depends on it.
+    """
 
     part: Part
     verdict: Verdict
@@ -75,6 +84,7 @@ class PartResult:
     num_seeds: int = 0
     num_images: tuple[int, ...] = ()
     sites: tuple[int, ...] = ()
+    at_covered: PartResult | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +124,16 @@ def _verdict(parts: Sequence[PartResult]) -> Verdict:
 
 def _decide_part(part: Part, studies: Sequence[Study]) -> PartResult:
     evidence = Evidence(studies)
+    result = _decide_on(part, evidence)
+    if not evidence.lacks_coverage:
+        return result
+    covered = Evidence(studies, min_share=0.0)
+    at_covered = _decide_on(part, covered)
+    # Where not even one site of each group is covered, there is nothing to add.
+    return result if covered.lacks_coverage else replace(result, at_covered=at_covered)
+
+
+def _decide_on(part: Part, evidence: Evidence) -> PartResult:
     checks: tuple[Check, ...] = ()
     try:
         checks = tuple(part.decide(evidence))

@@ -149,8 +149,11 @@ def _pyramidnet_last_slowest(evidence: Evidence, *, first: bool = False) -> Iter
     for study in evidence.take(STEPWISE["pyramidnet"]):
         _, rows, sites = _over_time(evidence, study)
         means, wanted = rows.mean(axis=0), 0 if first else study.num_sites - 1
-        if wanted not in sites:
-            evidence.limit(f"site {wanted} is not covered")
+        if wanted not in sites or len(sites) == 1:
+            text = (
+                f"site {wanted} is not covered" if wanted not in sites else f"only site {wanted} is covered"
+            )
+            evidence.limit(text, coverage=True)
             continue
         own, others = means[sites == wanted][0], means[sites != wanted]
         margins.append(own - others.max() if first else others.min() - own)
@@ -175,9 +178,11 @@ def _fixup_checks(
     evidence: Evidence, fixup: Sequence[Study], resnet: Sequence[Study], covered: np.ndarray, base: int
 ) -> list[Check]:
     named = np.isin(covered, np.array(_FIXUP_EARLY) - base)
-    if 2 * named.sum() < len(_FIXUP_EARLY):
+    if not evidence.enough(int(named.sum()), len(_FIXUP_EARLY)) or named.all():
         evidence.limit(
-            f"{named.sum()} of the {len(_FIXUP_EARLY)} named sites are covered (counted from {base})"
+            f"{named.sum()} of the {len(_FIXUP_EARLY)} named sites and {(~named).sum()} others are covered (counted "
+            f"from {base})",
+            coverage=True,
         )
         covered = np.arange(fixup[0].num_sites)
         named = np.isin(covered, np.array(_FIXUP_EARLY) - base)

@@ -43,7 +43,7 @@ def _rises_with_depth(evidence: Evidence, *, step: int) -> Iterator[Check]:
             yield Check.of(f"{title}, step {step}: H at site 0", first, ">=", low)
             yield Check.of(f"{title}, step {step}: H at site 0", first, "<=", high)
         else:
-            evidence.limit(f"site 0 of {title} is not covered at step {step}")
+            evidence.limit(f"site 0 of {title} is not covered at step {step}", coverage=True)
         largest = Check.of(
             f"{title}, step {step}: largest H", [float(row[sites].max()) for row in entropies], ">=", 0.95
         )

@@ -92,15 +92,21 @@ class Evidence:
         sites: indices of the sites that were used.
         num_images: probe images of each run used.
         too_small: why the verdict can only be "scale too small", one text for each reason.
+        lacks_coverage: whether sites that are not covered are among these reasons.
+
+    Args:
+        studies: what there is to hand out.
+        min_share: of the sites that a statement is about, how many have to be covered; 0: one is enough.
     """
 
-    def __init__(self, studies: Sequence[Study]) -> None:
-        self._studies = studies
+    def __init__(self, studies: Sequence[Study], *, min_share: float = _MIN_SHARE_OF_SITES) -> None:
+        self._studies, self._min_share = studies, min_share
         self.runs: list[str] = []
         self.sites: set[int] = set()
         self.num_images: set[int] = set()
         self.seeds: list[int] = []
         self.too_small: list[str] = []
+        self.lacks_coverage = False
 
     def take(self, need: Need) -> list[Study]:
         """The trainings of this need, ordered by seed; Undecidable, naming the command, when there is none."""
@@ -116,10 +122,20 @@ class Evidence:
         self.seeds.append(len({study.seed for study in found}))
         return found
 
-    def limit(self, reason: str) -> None:
-        """Note that what was asked cannot be decided at this scale; numbers are still shown."""
+    def limit(self, reason: str, *, coverage: bool = False) -> None:
+        """Note that what was asked cannot be decided at this scale; numbers are still shown.
+
+        Args:
+            reason: what is too small, and where.
+            coverage: whether the numbers shown are of sites that are not covered.
+        """
+        self.lacks_coverage |= coverage
         if reason not in self.too_small:
             self.too_small.append(reason)
+
+    def enough(self, num_covered: int, num_asked: int) -> bool:
+        """Whether so many covered sites, or pairs of them, stand for all that a statement is about."""
+        return num_covered > 0 and num_covered >= self._min_share * num_asked
 
     def covered(
         self,
@@ -153,7 +169,7 @@ class Evidence:
             studies: in which they have to be covered, for the reason.
             note: what to add to the reason.
         """
-        if covered.sum() < _MIN_SHARE_OF_SITES * len(sites):
+        if not self.enough(int(covered.sum()), len(sites)):
             methods = {(study.activation, study.method) for study in studies}
             names = [
                 study.net_title + (f" {study.activation} {study.method}" if len(methods) > 1 else "")
@@ -161,7 +177,8 @@ class Evidence:
             ]
             self.limit(
                 f"{' and '.join(dict.fromkeys(names))}: coverage is at least {MIN_COVERAGE} at {covered.sum()} of the "
-                f"{len(sites)} sites {span(sites)} only{note}"
+                f"{len(sites)} sites {span(sites)} only{note}",
+                coverage=True,
             )
             covered = np.ones(len(sites), dtype=bool)
         self.sites.update(int(site) for site in sites[covered])

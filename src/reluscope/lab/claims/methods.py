@@ -84,8 +84,8 @@ def _prelu_inverts(evidence: Evidence) -> Iterator[Check]:
         block = studies[0].stages[1]
         sites = evidence.covered([(study, study.end) for study in studies], block)
         pairs = inner_pairs(sites)
-        if 2 * len(pairs) < len(inner_pairs(block)):
-            evidence.limit("fewer than half of the pairs of block 2 are covered")
+        if not evidence.enough(len(pairs), len(inner_pairs(block))):
+            evidence.limit("fewer than half of the pairs of block 2 are covered", coverage=True)
             pairs = inner_pairs(block)
         rows = [study.at(_H, study.end) for study in studies]
         values.append([float((row[pairs[:, 1]] - row[pairs[:, 0]]).mean()) for row in rows])
@@ -293,8 +293,11 @@ def _pyramidnet_rises(evidence: Evidence, *, reference: int = 1) -> Iterator[Che
     losing = [site for site in _PYRAMIDNET_LOSES if site in sites]
     rising = [site for site in sites if site not in _PYRAMIDNET_LOSES]
     if len(losing) < len(_PYRAMIDNET_LOSES):
-        evidence.limit("of sites 6 and 9 not both are covered")
+        evidence.limit("of sites 6 and 9 not both are covered", coverage=True)
         losing = list(_PYRAMIDNET_LOSES)
+    if not rising:
+        evidence.limit("no site but 6 and 9 is covered", coverage=True)
+        rising = [site for site in range(studies[0].num_sites) if site not in _PYRAMIDNET_LOSES]
     text = f"PyramidNet, H(e) - H({reference})"
     yield Check.of(
         f"{text}: largest of sites 6 and 9", [float(gain[losing].max()) for gain in gains], "<", 0.0

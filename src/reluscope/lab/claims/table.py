@@ -16,7 +16,9 @@ _INTRODUCTION = (
     "Each claim of Hartmann, Franzen, Brodehl 2021 is a predicate over stored runs, fixed before any real run was "
     "looked at. A claim is decided only at sites whose coverage is at least 0.5 at the measurements compared; otherwise "
     'the scale is too small. It is "contradicted" when any part of it is, and "supported" when no part is contradicted '
-    "and all its main parts are supported; further parts may stay open, and parts reported apart never count. With three "
+    "and all its main parts are supported; further parts may stay open, and parts reported apart never count. Where fewer "
+    "than half of the sites of a statement are covered, what the covered ones alone say stands below it and decides "
+    "nothing. With three "
     "or more seeds a difference counts when it exceeds two standard errors of the mean. Step s here is s updates; the "
     "paper's initialisation is our step 1."
 )
@@ -72,8 +74,9 @@ def decided_on(result: ClaimResult) -> str:
             return _missing_text(result)
         return "; ".join(dict.fromkeys(part.reason for part in parts if part.verdict is Verdict.NOT_MEASURED))
     if result.verdict is Verdict.TOO_SMALL:
-        main = [part for part in parts if part.part.role == "main"]
-        return "; ".join(dict.fromkeys(part.reason for part in main if part.verdict is Verdict.TOO_SMALL))
+        main = [part for part in parts if part.part.role == "main" and part.verdict is Verdict.TOO_SMALL]
+        covered = [f"{part.part.name}: {_covered_text(part.at_covered)}" for part in main if part.at_covered]
+        return "; ".join(dict.fromkeys([part.reason for part in main] + covered))
     text = [f"{part.part.name} ({_basis(part)})" for part in parts if part.verdict is Verdict.SUPPORTED]
     still_open = [
         f"{part.part.name}: {part.verdict}" for part in parts if part.verdict is not Verdict.SUPPORTED
@@ -117,7 +120,16 @@ def _section(result: ClaimResult) -> list[str]:
         lines += [f"  - {_check_text(check)}: {_outcome(check)}" for check in part.checks]
         if part.runs:
             lines.append(f"  - on {_basis(part)}; runs {', '.join(part.runs)}")
+        if part.at_covered is not None:
+            lines.append(f"  - {_covered_text(part.at_covered)}")
+            lines += [f"    - {_check_text(check)}: {_outcome(check)}" for check in part.at_covered.checks]
     return lines
+
+
+def _covered_text(part: PartResult) -> str:
+    """What the covered sites alone say of a part, which decides nothing."""
+    why = f" ({part.reason})" if part.reason else ""
+    return f"at the covered sites alone (of {span(part.sites)}) {part.verdict}{why}"
 
 
 def _basis(part: PartResult) -> str:
@@ -168,6 +180,16 @@ def _part_as_dict(part: PartResult) -> dict[str, Any]:
         "num_seeds": part.num_seeds,
         "sites": list(part.sites),
         "runs": list(part.runs),
+        "numbers": [_check_as_dict(check) for check in part.checks],
+        "at_covered_sites": None if part.at_covered is None else _part_at_covered(part.at_covered),
+    }
+
+
+def _part_at_covered(part: PartResult) -> dict[str, Any]:
+    return {
+        "verdict": str(part.verdict),
+        "reason": part.reason,
+        "sites": list(part.sites),
         "numbers": [_check_as_dict(check) for check in part.checks],
     }
 

@@ -24,8 +24,8 @@ def _covered_pairs(evidence: Evidence, study: Study, steps: Sequence[int], sites
     """The inner pairs of these sites with both covered at all steps; all pairs, and a limit, below half of them."""
     asked = inner_pairs(sites)
     pairs = inner_pairs(evidence.covered([(study, list(steps))], asked.ravel()))
-    if 2 * len(pairs) < len(asked):
-        evidence.limit(f"{len(pairs)} of {len(asked)} pairs of sites are covered")
+    if not evidence.enough(len(pairs), len(asked)):
+        evidence.limit(f"{len(pairs)} of {len(asked)} pairs of sites are covered", coverage=True)
         return asked
     return pairs
 
