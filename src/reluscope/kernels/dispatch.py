@@ -1,24 +1,47 @@
-"""Which implementation of the kernels runs: Numba, or the NumPy reference when RELUSCOPE_KERNELS says so."""
+"""Which implementation of the kernels runs: Triton where a batch lies on a GPU, else Numba.
+
+RELUSCOPE_KERNELS forces one: "numba" and "reference" (NumPy) bring every batch to the host, "triton" every batch to the
+GPU, or, with TRITON_INTERPRET=1, to Triton's interpreter on the CPU. Triton is imported when a batch needs it, not before.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
-from typing import Protocol
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 
-from reluscope.errors import KernelError
+from reluscope.errors import KernelError, ReluscopeWarning
 from reluscope.kernels import cpu, reference
 from reluscope.kernels.accumulate import RowAccumulator
 from reluscope.kernels.accumulate_words import WordAccumulator
 from reluscope.kernels.dense import DenseAccumulator, is_dense
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.reference_accumulate import ReferenceAccumulator
-from reluscope.kernels.values import Values
+from reluscope.kernels.values import Preactivations, Values, as_values
 
-__all__ = ["Accumulator", "accumulator", "implementation", "join_tables", "merge_tables", "pack"]
+if TYPE_CHECKING:
+    from reluscope.kernels.gpu import DeviceDense, DeviceRows
+    from reluscope.kernels.gpu_values import DeviceValues
 
-NAMES = ("numba", "reference")
+__all__ = [
+    "Accumulator",
+    "accumulator",
+    "device_accumulator",
+    "home_of",
+    "implementation",
+    "join_tables",
+    "merge_tables",
+    "pack",
+    "values_at",
+]
+
+NAMES = ("numba", "reference", "triton")
 
 
 class Accumulator(Protocol):
@@ -35,7 +58,7 @@ class Accumulator(Protocol):
 
 
 def implementation() -> str:
-    """The name of the implementation in force: "numba" unless RELUSCOPE_KERNELS names another.
+    """The name of the implementation in force for the host's arrays: "numba" unless RELUSCOPE_KERNELS names another.
 
     Raises:
         KernelError: RELUSCOPE_KERNELS names none. There is no silent fallback.
@@ -49,6 +72,67 @@ def implementation() -> str:
     return name
 
 
+def home_of(batch: Preactivations) -> torch.device | None:
+    """The device whose kernels count a batch; None for those of the host.
+
+    A tensor on a GPU is counted there. Without Triton it is counted on the host, and one warning says what to install.
+
+    Raises:
+        KernelError: RELUSCOPE_KERNELS="triton" where there is neither a GPU nor the interpreter, or no Triton.
+    """
+    is_on_gpu = isinstance(batch, torch.Tensor) and batch.is_cuda
+    if implementation() != "triton":
+        if not is_on_gpu or os.environ.get("RELUSCOPE_KERNELS"):
+            return None
+        if importlib.util.find_spec("triton") is None:
+            _warn_without_triton()
+            return None
+        return batch.device
+    if importlib.util.find_spec("triton") is None:
+        raise KernelError(
+            'RELUSCOPE_KERNELS="triton" asks for the kernels of a GPU, but Triton is not installed: '
+            "pip install reluscope[gpu]"
+        )
+    from reluscope.kernels import gpu
+
+    if is_on_gpu:
+        return batch.device
+    if gpu.is_interpreted():
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    raise KernelError(
+        'RELUSCOPE_KERNELS="triton" asks for the kernels of a GPU, but torch sees none; unset it, or set '
+        "TRITON_INTERPRET=1 before the process starts to run them in Triton's interpreter"
+    )
+
+
+def values_at(
+    home: torch.device | None, batch: Preactivations, channel_dim: int, kinks: Sequence[float]
+) -> Values | DeviceValues:
+    """View a batch where it is counted; from elsewhere it is copied there. Errors are those of `as_values`."""
+    if home is None:
+        return as_values(
+            batch.cpu() if isinstance(batch, torch.Tensor) and batch.is_cuda else batch, channel_dim, kinks
+        )
+    from reluscope.kernels.gpu_values import as_device_values
+
+    if not isinstance(batch, torch.Tensor):
+        as_values(batch, channel_dim, kinks)  # refuses what is no array of floats
+        batch = torch.from_numpy(np.array(batch))
+    return as_device_values(batch.to(home), channel_dim, kinks)
+
+
+@functools.cache
+def _warn_without_triton() -> None:
+    warnings.warn(
+        "pre-activations on a GPU are copied to the host to be counted, which is slower than the forward pass: Triton "
+        'is not installed. pip install reluscope[gpu], or set RELUSCOPE_KERNELS="numba" if that is meant',
+        ReluscopeWarning,
+        stacklevel=2,
+    )
+
+
 def accumulator(plan: KeyPlan) -> Accumulator:
     """An empty count for the plan."""
     if implementation() == "reference":
@@ -58,8 +142,19 @@ def accumulator(plan: KeyPlan) -> Accumulator:
     return WordAccumulator(plan) if plan.num_columns == 1 else RowAccumulator(plan)
 
 
-def pack(values: Values) -> tuple[np.ndarray, int]:
-    """Patterns uint64 (E, W) and the number of NaN."""
+def device_accumulator(plan: KeyPlan, home: torch.device) -> DeviceDense | DeviceRows:
+    """An empty count for the plan on a device."""
+    from reluscope.kernels import gpu
+
+    return gpu.accumulator(plan, home)
+
+
+def pack(values: Values | DeviceValues) -> tuple[np.ndarray, int]:
+    """Patterns uint64 (E, W), on the host, and the number of NaN."""
+    if not isinstance(values, Values):
+        from reluscope.kernels import gpu
+
+        return gpu.pack(values)
     return (reference if implementation() == "reference" else cpu).pack(values)
 
 
@@ -67,13 +162,21 @@ def merge_tables(
     keys: np.ndarray, counts: np.ndarray, other_keys: np.ndarray, other_counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The union of two sorted tables, counts added."""
-    module = reference if implementation() == "reference" else cpu
-    return module.merge_tables(keys, counts, other_keys, other_counts)
+    name, tables = implementation(), (keys, counts, other_keys, other_counts)
+    if name == "triton" and (home := home_of(keys)) is not None:
+        from reluscope.kernels import gpu_join
+
+        return gpu_join.merge_tables(*tables, home)
+    return (reference if name == "reference" else cpu).merge_tables(*tables)
 
 
 def join_tables(
     keys: np.ndarray, counts: np.ndarray, other_keys: np.ndarray, other_counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Counts of both tables over the union of their keys, in order; 0 where a table lacks the key."""
-    module = reference if implementation() == "reference" else cpu
-    return module.join_tables(keys, counts, other_keys, other_counts)
+    name, tables = implementation(), (keys, counts, other_keys, other_counts)
+    if name == "triton" and (home := home_of(keys)) is not None:
+        from reluscope.kernels import gpu_join
+
+        return gpu_join.join_tables(*tables, home)
+    return (reference if name == "reference" else cpu).join_tables(*tables)

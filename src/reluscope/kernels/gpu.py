@@ -21,7 +21,7 @@ from reluscope.kernels import gpu_pack
 from reluscope.kernels.dense import is_dense
 from reluscope.kernels.fingerprint import hash_keys
 from reluscope.kernels.gpu_hash import HashTable
-from reluscope.kernels.gpu_streams import side_stream
+from reluscope.kernels.gpu_streams import on_device, side_stream
 from reluscope.kernels.gpu_tables import SortedTable, finish_dense, finish_rows
 from reluscope.kernels.gpu_values import DeviceValues
 from reluscope.kernels.plan import Finished, KeyPlan
@@ -162,7 +162,10 @@ class DeviceDense(_DeviceCount):
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
         self._follow()
-        return finish_dense(self._plan, self._counters, pairs=pairs)
+        finished = finish_dense(self._plan, self._counters, pairs=pairs)
+        if last:
+            self._counters = self._counters.new_zeros(0)
+        return finished
 
 
 class DeviceRows(_DeviceCount):
@@ -179,7 +182,7 @@ class DeviceRows(_DeviceCount):
             self._hash_keys = hash_keys_on(plan.seed, plan.num_words, device)
         with side_stream(device).work():
             self._hash = HashTable(device) if counting(plan) == "hash" else None
-            self._sorted = SortedTable(device, plan.num_columns, self._dtype)
+            self._sorted = self._empty_table()
 
     @property
     def nbytes(self) -> int:
@@ -241,7 +244,10 @@ class DeviceRows(_DeviceCount):
             else:
                 keys, counts = self._hash.table()
                 rows = keys[None]
-            return finish_rows(self._plan, rows, counts, pairs=pairs)
+            finished = finish_rows(self._plan, rows, counts, pairs=pairs)
+        if last:
+            self._hash, self._sorted = None, self._empty_table()
+        return finished
 
     def _next(self, num_rows: int) -> torch.Tensor:
         """Room for so many rows, (C, num_rows), behind those that wait."""
@@ -258,6 +264,9 @@ class DeviceRows(_DeviceCount):
     def _most_waiting(self) -> int:
         """A table that is sorted anew each time waits for as many rows as it has."""
         return self._waiting if self._hash is not None else max(self._waiting, self._sorted.most_rows)
+
+    def _empty_table(self) -> SortedTable:
+        return SortedTable(self._device, self._plan.num_columns, self._dtype)
 
     def _room(self, num_rows: int) -> torch.Tensor:
         return torch.empty((self._plan.num_columns, num_rows), dtype=self._dtype, device=self._device)
@@ -299,11 +308,6 @@ def thresholds_on(kinks: tuple[float, ...], format_name: str, device: torch.devi
 def hash_keys_on(seed: int, num_words: int, device: torch.device) -> torch.Tensor:
     """Keys of the fingerprint on the device for good, int64 (4, 1 + 2 W)."""
     return torch.from_numpy(hash_keys(seed, num_words).view(np.int64).copy()).to(device)
-
-
-def on_device(device: torch.device) -> torch.cuda.device:
-    """Triton launches on the current device; -1 leaves it as it is, where there is none."""
-    return torch.cuda.device(device if device.type == "cuda" else -1)
 
 
 def _walk(values: DeviceValues) -> tuple[int, ...]:

@@ -44,27 +44,36 @@ def _half(
     """
     infinity = tl.load(thresholds + 4 * KINKS).to(WORD, bitcast=True)
     magnitude = tl.load(thresholds + 4 * KINKS + 1).to(WORD, bitcast=True)
+    start = tl.load(thresholds).to(WORD, bitcast=True)
+    length = tl.load(thresholds + 1).to(WORD, bitcast=True)
+    low_start = tl.load(thresholds + 2).to(WORD, bitcast=True)
+    low_length = tl.load(thresholds + 3).to(WORD, bitcast=True)
     if PLANES:  # unit by unit: neighbouring threads read neighbouring evaluations
-        zero = (first * 0).to(tl.int32)
-        word = zero.to(tl.uint32)
-        num_nan = zero
+        beyond = (first * 0).to(tl.int32) + width  # a vector: the interpreter spreads no scalar flag
+        num_nan = beyond * 0
+        word = num_nan.to(tl.uint32)
         STEP: tl.constexpr = 8 if LANES >= 8 else LANES  # so many loads are under way at once
         for group in range(LANES // STEP):
             for step in tl.static_range(STEP):
                 lane = group * STEP + step
                 bit = half * 32 + lane
-                kink = thresholds + 4 * (bit % KINKS)
+                if KINKS > 1:
+                    kink = thresholds + 4 * (bit % KINKS)
+                    start = tl.load(kink).to(WORD, bitcast=True)
+                    length = tl.load(kink + 1).to(WORD, bitcast=True)
+                    low_start = tl.load(kink + 2).to(WORD, bitcast=True)
+                    low_length = tl.load(kink + 3).to(WORD, bitcast=True)
+                inside = valid & (beyond > bit)
                 offset = tl.cast(bit // KINKS, tl.int64) * unit_stride
-                inside = valid & (zero + bit < width)  # a vector: the interpreter spreads no scalar flag
                 value = tl.load(bits + first + offset, mask=inside, other=0).to(NARROW, bitcast=True).to(WORD)
-                shifted = value - tl.load(kink).to(WORD, bitcast=True)
-                above = shifted < tl.load(kink + 1).to(WORD, bitcast=True)
+                above = value - start < length
                 if TWO_RANGES:
-                    shifted = value - tl.load(kink + 2).to(WORD, bitcast=True)
-                    above = above | (shifted < tl.load(kink + 3).to(WORD, bitcast=True))
+                    above = above | (value - low_start < low_length)
                 word |= (inside & above).to(tl.uint32) << lane
-                is_nan = (value & magnitude) > infinity
-                num_nan += is_nan.to(tl.int32) * (bit % KINKS == 0).to(tl.int32)
+                is_nan = ((value & magnitude) > infinity).to(tl.int32)
+                if KINKS > 1:  # each value is looked at once for each kink
+                    is_nan *= (bit % KINKS == 0).to(tl.int32)
+                num_nan += is_nan
     else:
         lane = tl.arange(0, LANES)
         bit = half * 32 + lane

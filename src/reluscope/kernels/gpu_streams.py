@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
-__all__ = ["OccupancyBound", "SideStream", "side_stream"]
+__all__ = ["Copy", "OccupancyBound", "SideStream", "on_device", "side_stream"]
 
 
 class SideStream:
@@ -43,10 +43,38 @@ class SideStream:
                 tensor.record_stream(self._stream)
 
 
+def on_device(device: torch.device) -> torch.cuda.device:
+    """Triton launches on the current device; -1 leaves it as it is, where there is none."""
+    return torch.cuda.device(device if device.type == "cuda" else -1)
+
+
 @functools.cache
 def side_stream(device: torch.device) -> SideStream:
     """The side stream of a device, made when it is first asked for."""
     return SideStream(device)
+
+
+class Copy:
+    """A counter int64 (1,) on its way to the host, behind the work launched so far in the current stream."""
+
+    def __init__(self, counter: torch.Tensor) -> None:
+        self._done: torch.cuda.Event | None = None
+        if not counter.is_cuda:
+            self._number = counter.clone()
+            return
+        self._number = torch.empty(1, dtype=counter.dtype, pin_memory=True)
+        self._number.copy_(counter, non_blocking=True)
+        self._done = torch.cuda.Event()
+        self._done.record()
+
+    def value(self, *, wait: bool) -> int | None:
+        """What the counter was; None if that is not known yet and the host is not to wait."""
+        if self._done is not None:
+            if wait:
+                self._done.synchronize()
+            elif not self._done.query():
+                return None
+        return int(self._number)
 
 
 class OccupancyBound:
@@ -56,13 +84,13 @@ class OccupancyBound:
     memory behind the work in the stream; the value counts once that copy has been made, whenever that is.
     """
 
-    def __init__(self, counter: torch.Tensor) -> None:
+    def __init__(self, counter: torch.Tensor, *, copy: Callable[[torch.Tensor], Copy] | None = None) -> None:
         self._counter = counter
+        self._take = copy or Copy
         self._known = 0
         self._before = 0  # added since `_known` was the counter, and before the copy under way was asked for
         self._after = 0
-        self._copy: torch.Tensor | None = None
-        self._done: torch.cuda.Event | None = None
+        self._copy: Copy | None = None
 
     def add(self, most: int) -> None:
         """Work was launched that lets the counter grow by at most so much."""
@@ -73,22 +101,11 @@ class OccupancyBound:
 
     def ask(self) -> None:
         """Have the counter copied behind the work launched so far in the current stream; one copy at a time."""
-        if self._copy is not None:
-            return
-        if self._counter.is_cuda:
-            self._copy = torch.empty(1, dtype=self._counter.dtype, pin_memory=True)
-            self._copy.copy_(self._counter, non_blocking=True)
-            self._done = torch.cuda.Event()
-            self._done.record()
-        else:
-            self._copy = self._counter.clone()
+        if self._copy is None:
+            self._copy = self._take(self._counter)
 
     def bound(self, *, wait: bool = False) -> int:
         """The counter is at most this; with `wait`, after the copy asked for last has arrived."""
-        if self._copy is not None:
-            if self._done is not None and wait:
-                self._done.synchronize()
-            if self._done is None or self._done.query():
-                self._known, self._before, self._after = int(self._copy), self._after, 0
-                self._copy = self._done = None
+        if self._copy is not None and (value := self._copy.value(wait=wait)) is not None:
+            self._known, self._before, self._after, self._copy = value, self._after, 0, None
         return self._known + self._before + self._after

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from reluscope.errors import DistributionError, KernelError, LabelsError, UnitAxisError
+from reluscope.errors import DistributionError, EstimateError, KernelError, LabelsError, UnitAxisError
 from reluscope.kernels import dispatch
 from reluscope.kernels.fingerprint import DEFAULT_SEED, check_seed
+from reluscope.kernels.gpu_values import DeviceValues
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.values import Preactivations, Values, as_values
+from reluscope.patterns.budget import Budget, BudgetedAccumulator
 from reluscope.patterns.counts import JointCounts, PatternCounts, check_width
+from reluscope.patterns.estimate import EstimatedCounts
 
 __all__ = ["PatternCounter", "count_keys", "count_patterns", "pack_patterns"]
 
@@ -26,6 +30,9 @@ class PatternCounter:
         width: bits of a pattern: units x kinks. At least 1, no upper limit.
         num_groups: number of groups (classes, say) that samples belong to; 0 counts no joint distribution.
         seed: keys the fingerprint that stands for patterns beyond 128 bits. Only counts of one seed merge.
+        budget: the memory that this counter shares with others; past it the counts become an estimate
+            (`estimate`), or stay exact in files where the budget spills. None: no limit.
+        site: a name that decides, with the budget's seed, which patterns stay in an estimate.
 
     Raises:
         DistributionError: width or num_groups is no such number.
@@ -37,7 +44,15 @@ class PatternCounter:
     ([[1], [2]], [2, 1])
     """
 
-    def __init__(self, width: int, *, num_groups: int = 0, seed: int = DEFAULT_SEED) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        num_groups: int = 0,
+        seed: int = DEFAULT_SEED,
+        budget: Budget | None = None,
+        site: str = "",
+    ) -> None:
         check_width(width)
         if not isinstance(num_groups, int | np.integer) or isinstance(num_groups, bool) or num_groups < 0:
             raise DistributionError(
@@ -47,10 +62,15 @@ class PatternCounter:
         self.num_groups = int(num_groups)
         self.seed = check_seed(seed)
         self.num_evaluations = 0
-        self.num_nan = 0
         self.num_values = 0
-        plan = KeyPlan(width=self.width, num_groups=self.num_groups, seed=self.seed)
-        self._accumulator = dispatch.accumulator(plan)
+        self._num_nan = 0
+        self._plan = plan = KeyPlan(width=self.width, num_groups=self.num_groups, seed=self.seed)
+        # Where batches are counted: on the device of the first one. None: by the kernels of the host, as with a budget.
+        self._home: torch.device | None = None
+        self._has_home = budget is not None
+        self._accumulator: Any = (
+            dispatch.accumulator(plan) if budget is None else budget.accumulator(plan, site)
+        )
         self._finished: Finished | None = None
         self._is_closed = False
 
@@ -65,7 +85,8 @@ class PatternCounter:
         """Count a batch.
 
         Args:
-            preactivations: CPU tensor or array, float16, bfloat16, float32 or float64, samples on axis 0.
+            preactivations: tensor on the CPU or a GPU, or array, float16, bfloat16, float32 or float64, samples
+                on axis 0. Counted where the first batch lies; one that lies elsewhere is copied there.
             channel_dim: the axis of the units.
             kinks: bit c * K + k is on iff unit c exceeds kink k, which is rounded to the dtype of the values
                 first. 0.0, -0.0 and NaN are not above 0; NaN are counted in `num_nan`.
@@ -77,10 +98,17 @@ class PatternCounter:
             KernelError: a dtype, device or kink that cannot be packed.
             UnitAxisError: no such axis, or as many units as do not give the counter's width.
             LabelsError: groups that do not fit the samples.
+            BudgetError: the budget is too small for the sites that share it.
+            SpillError: the disk to spill to is full.
         """
         if self._is_closed:
             raise DistributionError("this counter was closed; open another one to count more")
-        values = as_values(preactivations, channel_dim, kinks)
+        if not self._has_home:
+            self._settle(preactivations)
+        if self._home is None and type(preactivations) is torch.Tensor and preactivations.is_cpu:
+            values = as_values(preactivations, channel_dim, kinks)
+        else:
+            values = dispatch.values_at(self._home, preactivations, channel_dim, kinks)
         if values.form.width != self.width:
             raise UnitAxisError(
                 f"{values.form.num_units} units with {len(values.form.kinks)} kinks give patterns of width "
@@ -88,9 +116,20 @@ class PatternCounter:
             )
         group_of_sample = self._checked_groups(groups, values)
         self._finished = None
-        self.num_nan += self._accumulator.add(values, group_of_sample)
+        self._num_nan += self._accumulator.add(values, group_of_sample)
         self.num_evaluations += values.form.num_evaluations
         self.num_values += values.form.num_values
+
+    def _settle(self, batch: Preactivations) -> None:
+        """Count where the first batch lies."""
+        self._home, self._has_home = dispatch.home_of(batch), True
+        if self._home is not None:
+            self._accumulator = dispatch.device_accumulator(self._plan, self._home)
+
+    @property
+    def num_nan(self) -> int:
+        """NaN among the pre-activations seen; where they are counted on a GPU, asking waits for it."""
+        return self._num_nan if self._home is None else self._accumulator.num_nan()
 
     def close(self, *, pairs: bool = False) -> None:
         """End the count: the finished tables take the place of the state, which takes less memory than both.
@@ -99,17 +138,33 @@ class PatternCounter:
             pairs: whether `joint` will be asked for; without, only `joint_counts` can be.
         """
         if not self._is_closed:
-            self._finished = self._accumulator.finish(pairs=pairs and self.num_groups > 0, last=True)
+            pairs = pairs and self.num_groups > 0 and self.is_exact
+            self._finished = self._accumulator.finish(pairs=pairs, last=True)
             self._is_closed = True
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether everything counted so far is there; not, where the memory budget made it an estimate."""
+        return not isinstance(self._accumulator, BudgetedAccumulator) or self._accumulator.is_exact
+
     def counts(self) -> PatternCounts:
-        """The distribution of everything counted so far; the counter may be updated further."""
-        finished = self._finish(pairs=False)
+        """The distribution of everything counted so far; the counter may be updated further.
+
+        Raises:
+            EstimateError: the memory budget made it an estimate.
+        """
+        finished = self._exact(pairs=False)
         return PatternCounts.from_table(finished.keys, finished.counts, self.width, self.seed)
 
+    def estimate(self) -> EstimatedCounts | None:
+        """What is left of the distribution where the memory budget made it an estimate; None where it is exact."""
+        finished = self._finish(pairs=False)
+        found = self._accumulator.thinned() if isinstance(self._accumulator, BudgetedAccumulator) else None
+        return None if found is None else EstimatedCounts.of(finished, found, self.width, self.seed)
+
     def joint(self) -> JointCounts | None:
-        """The joint distribution of patterns and groups, None without groups."""
-        finished = self._finish(pairs=True)
+        """The joint distribution of patterns and groups, None without groups. Raises as `counts` does."""
+        finished = self._exact(pairs=True)
         if finished.joint_pattern is None or finished.joint_group is None or finished.joint_counts is None:
             return None
         return JointCounts(
@@ -121,7 +176,7 @@ class PatternCounter:
 
     def joint_counts(self) -> np.ndarray | None:
         """The counts of `joint()` alone, int64 (J,), for a third of its memory; None without groups."""
-        return self._finish(pairs=False).joint_counts
+        return self._exact(pairs=False).joint_counts
 
     @property
     def nbytes(self) -> int:
@@ -133,6 +188,14 @@ class PatternCounter:
         groups = f", num_groups={self.num_groups}" if self.num_groups else ""
         return f"PatternCounter(width={self.width}{groups}, num_evaluations={self.num_evaluations})"
 
+    def _exact(self, *, pairs: bool) -> Finished:
+        if not self.is_exact:
+            raise EstimateError(
+                f"the counts of {self!r} are an estimate: they did not fit the memory budget. estimate() has what is left "
+                "of them; raise the budget, or give it a folder to spill to, to count exactly."
+            )
+        return self._finish(pairs=pairs)
+
     def _finish(self, *, pairs: bool) -> Finished:
         pairs = pairs and self.num_groups > 0
         if self._is_closed and pairs and self._finished and self._finished.joint_pattern is None:
@@ -141,7 +204,9 @@ class PatternCounter:
             self._finished = self._accumulator.finish(pairs=pairs)
         return self._finished
 
-    def _checked_groups(self, groups: torch.Tensor | np.ndarray | None, values: Values) -> np.ndarray | None:
+    def _checked_groups(
+        self, groups: torch.Tensor | np.ndarray | None, values: Values | DeviceValues
+    ) -> np.ndarray | None:
         if (groups is None) != (self.num_groups == 0):
             found = "no groups were given" if groups is None else "groups were given"
             raise LabelsError(
@@ -175,7 +240,7 @@ def pack_patterns(
     bit b % 64 of word b // 64. 0.0, -0.0 and NaN are not above 0.
 
     Args:
-        preactivations: CPU tensor or array, float16, bfloat16, float32 or float64.
+        preactivations: tensor on the CPU or a GPU, or array, float16, bfloat16, float32 or float64.
         channel_dim: the axis of the units.
         kinks: where the activation bends: (0.0,) for ReLU, (0.0, 6.0) for ReLU6.
 
@@ -186,7 +251,9 @@ def pack_patterns(
     >>> pack_patterns(np.array([[1.0, -1.0, 2.0], [0.0, 0.5, -0.0]])).tolist()
     [[5], [2]]
     """
-    return dispatch.pack(as_values(preactivations, channel_dim, kinks))[0]
+    return dispatch.pack(
+        dispatch.values_at(dispatch.home_of(preactivations), preactivations, channel_dim, kinks)
+    )[0]
 
 
 def count_keys(keys: np.ndarray, width: int, *, seed: int = DEFAULT_SEED) -> PatternCounts:
@@ -205,8 +272,9 @@ def count_keys(keys: np.ndarray, width: int, *, seed: int = DEFAULT_SEED) -> Pat
     """
     check_width(width)
     plan = KeyPlan(width=int(width), num_groups=0, seed=check_seed(seed))
-    accumulator = dispatch.accumulator(plan)
-    accumulator.add_words(_checked_words(keys, plan))
+    words = _checked_words(keys, plan)
+    accumulator = _accumulator(plan, dispatch.home_of(words))
+    accumulator.add_words(words)
     finished = accumulator.finish(pairs=False, last=True)
     return PatternCounts.from_table(finished.keys, finished.counts, plan.width, plan.seed)
 
@@ -225,12 +293,18 @@ def count_patterns(
     >>> count_patterns(np.array([[1.0, -1.0], [2.0, -2.0]])).counts.tolist()
     [2]
     """
-    values = as_values(preactivations, channel_dim, kinks)
+    home = dispatch.home_of(preactivations)
+    values = dispatch.values_at(home, preactivations, channel_dim, kinks)
     plan = KeyPlan(width=values.form.width, num_groups=0, seed=check_seed(seed))
-    accumulator = dispatch.accumulator(plan)
+    accumulator = _accumulator(plan, home)
     accumulator.add(values, None)
     finished = accumulator.finish(pairs=False, last=True)
     return PatternCounts.from_table(finished.keys, finished.counts, plan.width, plan.seed)
+
+
+def _accumulator(plan: KeyPlan, home: torch.device | None) -> Any:
+    """An empty count on a device, or on the host."""
+    return dispatch.accumulator(plan) if home is None else dispatch.device_accumulator(plan, home)
 
 
 def _checked_words(keys: np.ndarray, plan: KeyPlan) -> np.ndarray:
