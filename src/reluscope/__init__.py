@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from reluscope.observe import Probe as Probe
     from reluscope.observe import Site as Site
     from reluscope.observe import sites as sites
+    from reluscope.patterns import Budget as Budget
+    from reluscope.patterns import EstimatedCounts as EstimatedCounts
     from reluscope.patterns import HashList as HashList
     from reluscope.patterns import PatternCounter as PatternCounter
     from reluscope.patterns import PatternCounts as PatternCounts
@@ -47,6 +49,8 @@ _HOMES = {
     "reluscope.instruments": ("Patterns", "Snapshot", "measure"),
     "reluscope.observe": ("ObservationMode", "Probe", "Site", "sites"),
     "reluscope.patterns": (
+        "Budget",
+        "EstimatedCounts",
         "HashList",
         "PatternCounter",
         "PatternCounts",
@@ -62,6 +66,8 @@ _SUBMODULES = ("errors", "measures")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Budget",
+    "EstimatedCounts",
     "HashList",
     "ObservationMode",
     "PatternCounter",

@@ -1,10 +1,11 @@
-"""The pattern instrument: the exact distribution of on/off patterns of every site, and what follows from it.
+"""The pattern instrument: the distribution of on/off patterns of every site, and what follows from it.
 
 Source: [A]; formulas in DEFINITIONS section 1 and `reluscope.measures`.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,14 +13,18 @@ import numpy as np
 
 from reluscope import measures
 from reluscope.errors import InstrumentError, LabelsError, MeasurementError
+from reluscope.instruments.estimated import compare_to_init, compare_to_last, estimated_row
 from reluscope.observe import Probe, Site, SiteBatch
 from reluscope.patterns import (
     DEFAULT_SAMPLE_SEED,
     DEFAULT_SAMPLE_SIZE,
+    AnyCounts,
+    Budget,
     HashList,
     PatternCounter,
     PatternCounts,
 )
+from reluscope.patterns.budget import as_bytes, as_folder
 
 __all__ = ["Patterns", "PatternsResult", "StepsLike", "compare_to_init", "compare_to_last"]
 
@@ -75,9 +80,15 @@ class Patterns:
         sample_seed: another seed is another sample; one run has one.
         disk_budget: bytes that the tables of keep="all" may take on the disk. Where the next ones might
             exceed it there is a warning, and from there on none are kept. None: no limit.
+        memory_budget: bytes, or a text such as "2GB", that the counting of all sites together may take in memory,
+            its peak included; the largest sites go on as estimates with standard errors where it does not
+            do (`exact` is False in their rows). None: no limit. See docs/memory.md for what it leaves out.
+        spill: with a memory_budget, a folder for files in place of memory beyond it; all stays exact.
 
     Raises:
         InstrumentError: a value outside of what is described here.
+        BudgetError: a memory_budget that is no number of bytes.
+        SpillError: no folder to spill to.
     """
 
     keep: tuple[str, ...] = ("init",)
@@ -88,6 +99,8 @@ class Patterns:
     sample_schedule: StepsLike | None = None
     sample_seed: int = DEFAULT_SAMPLE_SEED
     disk_budget: int | None = None
+    memory_budget: int | str | None = None
+    spill: str | os.PathLike[str] | None = None
 
     name: str = field(default="patterns", init=False)
 
@@ -118,6 +131,7 @@ class Patterns:
                 f'disk_budget={self.disk_budget} limits the tables of keep="all", but keep={self.keep!r} keeps '
                 'none of them; add "all" to it or leave the budget out.'
             )
+        self._check_memory()
         if not isinstance(self.labels, bool):
             raise InstrumentError(
                 f"labels={self.labels!r} must be True or False; labels belong to the probe."
@@ -127,6 +141,22 @@ class Patterns:
                 f"permutations={self.permutations} permutes labels, but labels=False leaves them out; "
                 "set labels=True or permutations=0."
             )
+
+    def _check_memory(self) -> None:
+        if self.memory_budget is not None:
+            object.__setattr__(self, "memory_budget", as_bytes(self.memory_budget))
+        if self.spill is not None:
+            if self.memory_budget is None:
+                raise InstrumentError(
+                    f"spill={os.fspath(self.spill)!r} says where to go beyond a memory budget, but there is none; give "
+                    'one, such as memory_budget="2GB".'
+                )
+            as_folder(self.spill)
+
+    @property
+    def may_estimate(self) -> bool:
+        """Whether a site's counts can become an estimate."""
+        return self.memory_budget is not None and self.spill is None
 
     def check(self, probe: Probe) -> None:
         """Raise LabelsError when permutations are asked for and the probe has no labels."""
@@ -151,6 +181,9 @@ class Patterns:
             about["sample_schedule"] = None if schedule is None else schedule.as_dict()
         if self.disk_budget is not None:
             about["disk_budget"] = self.disk_budget
+        # Files in place of memory change nothing of what is measured.
+        if self.may_estimate:
+            about["memory_budget"] = self.memory_budget
         return about
 
     def collector(self, probe: Probe) -> PatternsCollector:
@@ -162,12 +195,12 @@ class PatternsResult:
     """What the pattern instrument found at one site.
 
     Attributes:
-        counts: the exact distribution.
+        counts: the exact distribution; EstimatedCounts where the memory budget left an estimate.
         row: the measures that need no other state, by column name; NaN where a value is not defined.
         reasons: for a column that is NaN for a reason worth words, the reason.
     """
 
-    counts: PatternCounts
+    counts: AnyCounts
     row: dict[str, float | int]
     reasons: dict[str, str] = field(default_factory=dict)
 
@@ -203,6 +236,14 @@ class PatternsCollector:
         self._classes = _Classes.of(probe) if config.labels else None
         self._num_samples = probe.num_samples
         self._states: dict[str, _SiteState] = {}
+        self._budget: Budget | None = None
+        if config.memory_budget is not None:
+            self._budget = Budget(
+                config.memory_budget,
+                spill=config.spill,
+                sample_seed=config.sample_seed,
+                pairs=config.permutations > 0,
+            )
 
     def consume(self, batch: SiteBatch) -> None:
         site = batch.site
@@ -228,7 +269,7 @@ class PatternsCollector:
         size = self._config.hashlist
         state = _SiteState(
             site=site,
-            counter=PatternCounter(site.width, num_groups=num_groups),
+            counter=PatternCounter(site.width, num_groups=num_groups, budget=self._budget, site=site.name),
             hashlist=None if size is None else HashList(size),
             class_evaluations=class_evaluations,
         )
@@ -250,22 +291,36 @@ class PatternsCollector:
     def _result(self, state: _SiteState) -> PatternsResult:
         site, counter = state.site, state.counter
         counter.close(pairs=self._config.permutations > 0)
-        counts = counter.counts()
-        row: dict[str, float | int] = {"num_evaluations": counts.num_evaluations, "exact": True}
-        row.update(
-            measures.summarize(counts, width=site.width, num_units=site.num_units, num_kinks=site.num_kinks)
-        )
-        reasons: dict[str, str] = {}
-        if self._classes is not None:
-            if state.class_evaluations is None:
-                row.update(dict.fromkeys(_LABEL_COLUMNS, float("nan")))
-                reasons.update(dict.fromkeys(_LABEL_COLUMNS, _NO_SAMPLES))
-            else:
-                row.update(self._label_row(state, counts, state.class_evaluations, self._classes))
+        if counter.is_exact:
+            exact = counter.counts()
+            counts: AnyCounts = exact
+            row, reasons = self._exact_row(state, exact)
+        else:
+            estimate = counter.estimate()
+            assert estimate is not None, "what is not exact is an estimate"
+            counts, has_permutations = estimate, self._config.permutations > 0
+            row, reasons = estimated_row(
+                site, estimate, state.class_evaluations, has_permutations=has_permutations
+            )
+        if self._classes is not None and state.class_evaluations is None:
+            row.update(dict.fromkeys(_LABEL_COLUMNS, float("nan")))
+            reasons.update(dict.fromkeys(_LABEL_COLUMNS, _NO_SAMPLES))
         if state.hashlist is not None:
             row.update(measures.summarize_hashlist(state.hashlist.counts, size=state.hashlist.size))
         row["nan_fraction"] = counter.num_nan / counter.num_values if counter.num_values else float("nan")
         return PatternsResult(counts=counts, row=row, reasons=reasons)
+
+    def _exact_row(
+        self, state: _SiteState, counts: PatternCounts
+    ) -> tuple[dict[str, float | int], dict[str, str]]:
+        site = state.site
+        row: dict[str, float | int] = {"num_evaluations": counts.num_evaluations, "exact": True}
+        row.update(
+            measures.summarize(counts, width=site.width, num_units=site.num_units, num_kinks=site.num_kinks)
+        )
+        if self._classes is not None and state.class_evaluations is not None:
+            row.update(self._label_row(state, counts, state.class_evaluations, self._classes))
+        return row, {}
 
     def _label_row(
         self, state: _SiteState, counts: PatternCounts, class_evaluations: np.ndarray, classes: _Classes
@@ -301,17 +356,3 @@ class PatternsCollector:
                     generator=np.random.default_rng(_PERMUTATION_SEED),
                 )
         return row
-
-
-def compare_to_last(before: PatternCounts, after: PatternCounts) -> dict[str, float | int]:
-    """How a site's distribution changed since the last measurement: changes, and similarity to it."""
-    found = measures.summarize_change(*before.join(after))
-    found["weighted_jaccard_to_last"] = found.pop("weighted_jaccard")
-    found["jaccard_to_last"] = found.pop("jaccard")
-    return found
-
-
-def compare_to_init(initial: PatternCounts, after: PatternCounts) -> dict[str, float | int]:
-    """How like a site's distribution is to the initial one."""
-    found = measures.summarize_change(*initial.join(after))
-    return {"weighted_jaccard_to_init": found["weighted_jaccard"], "jaccard_to_init": found["jaccard"]}

@@ -14,7 +14,7 @@ from reluscope.errors import InstrumentError, ProbeError, ReluscopeWarning
 from reluscope.instruments.base import Collector, Instrument
 from reluscope.instruments.patterns import Patterns
 from reluscope.observe import Observation, ObservationMode, Probe, Site, SiteBatch, observe
-from reluscope.patterns import PatternCounts
+from reluscope.patterns import AnyCounts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +47,10 @@ class Snapshot:
         )
 
     @property
-    def patterns(self) -> dict[str, PatternCounts]:
+    def patterns(self) -> dict[str, AnyCounts]:
         """The exact distribution of every site, in the order of the forward pass.
+
+        Where a memory budget left an estimate it is an `EstimatedCounts`, which exact functions refuse.
 
         Raises:
             InstrumentError: the measurement was taken without the pattern instrument.
@@ -81,14 +83,24 @@ class Snapshot:
     @property
     def warnings(self) -> list[str]:
         """What a reader of the numbers should know, in words."""
-        found = [row["site"] for row in self.rows() if row.get("nan_fraction", 0.0) > 0.0]
-        if not found:
-            return []
-        named = ", ".join(f'"{name}"' for name in found[:3]) + (" and others" if len(found) > 3 else "")
-        return [
-            f"NaN among the pre-activations of {len(found)} of {len(self.sites)} sites ({named}); "
-            "NaN counts as not above the kink, and nan_fraction says how much of it there is."
-        ]
+        rows = self.rows()
+        texts = []
+        if found := [row["site"] for row in rows if row.get("nan_fraction", 0.0) > 0.0]:
+            texts.append(
+                f"NaN among the pre-activations of {len(found)} of {len(self.sites)} sites ({_named(found)}); "
+                "NaN counts as not above the kink, and nan_fraction says how much of it there is."
+            )
+        if found := [row["site"] for row in rows if row.get("exact") is False]:
+            texts.append(
+                f"Estimates in place of exact counts at {len(found)} of {len(self.sites)} sites ({_named(found)}), which "
+                "did not fit memory_budget: their standard errors stand in the columns that end in _error. Raise the "
+                "budget, or give spill a folder, to count exactly."
+            )
+        return texts
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names[:3]) + (" and others" if len(names) > 3 else "")
 
 
 def check_instruments(instruments: Sequence[Instrument] | None, probe: Probe) -> tuple[Instrument, ...]:

@@ -11,7 +11,7 @@ both with q = min(p, p'). Everything follows from six sums over the patterns tha
 
 so that unchanged states have similarity 1 and no churn, whatever was kept. Errors are by linearisation from the covariance
 of the sums; with A, A', B whether a pattern is kept before, after and in both, Cov(A/p, A'/p') = 1/max(p, p') - 1 and
-Cov(A/p, B/q) = 1/p - 1. One unseen pattern of count one (before, after or in both) is added, as in `similarity`.
+Cov(A/p, B/q) = 1/p - 1. One unseen pattern seen once or twice (before, after or in both) is added, as in `similarity`.
 """
 
 from __future__ import annotations
@@ -42,15 +42,11 @@ class State:
     total: int
 
 
-PairChunk = tuple[
-    npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint8]
-]
+PairChunk = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 """Count and level before, count and level after, of some patterns of the union; count 0 where a table lacks one."""
 
 
-def summarize_estimated_change(
-    chunks: Iterable[PairChunk], before: State, after: State
-) -> dict[str, float]:
+def summarize_estimated_change(chunks: Iterable[PairChunk], before: State, after: State) -> dict[str, float]:
     """All measures of the family "changes", and both similarities, with standard errors under `error_name`.
 
     Args:
@@ -89,7 +85,9 @@ class _Pair:
         r = min(sums[_K] / both, 0.5) if both else 0.0
         # r (total + total'): r moves with K, P and P', the totals as they do.
         in_both = r * (gradient + self.gradient_after)
-        in_both += (_unit(_K) - r * (_unit(_P) + _unit(_P2))) * ((total + total_after) / both if both else 0.0)
+        in_both += (_unit(_K) - r * (_unit(_P) + _unit(_P2))) * (
+            (total + total_after) / both if both else 0.0
+        )
         common = r * (total + total_after)
         self.gradient_net = self.gradient_after - gradient
         self.net = self._estimate(total_after - total, self.gradient_net)
@@ -113,7 +111,11 @@ class _Pair:
         p, p2 = self._before.least_probability, self._after.least_probability
         unseen = 0.0
         for members, probability in (([_C, _P], p), ([_C2, _P2], p2), (range(6), min(p, p2))):
-            moved = float(sum(gradient[place] for place in members))
+            sizes = [(1, 2)[place in (_C, _C2, _M)] for place in members]
+            moved = max(
+                abs(float(sum(gradient[place] for place in members))),
+                abs(float(sum(gradient[place] * size for place, size in zip(members, sizes, strict=True)))),
+            )
             scale = _UNMET if len(members) == 6 and self._sums[_K] == 0.0 else 1.0
             unseen += (scale * moved) ** 2 * (1.0 - probability) / probability**2
         return math.sqrt(max(float(gradient @ self._covariance @ gradient), 0.0) + unseen)

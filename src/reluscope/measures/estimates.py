@@ -13,7 +13,7 @@ The regression trusts that what was dropped is like what was kept. Where C is sh
 errors it is not: a pattern that became frequent late, after its first evaluations had been dropped, is in no sample. Then
 there is no regression, what is missing counts as between one and sixteen patterns, and the error bars hold both.
 
-As in `similarity`, one unseen pattern (of count one or two, whichever matters more) is added to each variance.
+As in `similarity`, one unseen pattern (seen once or twice, whichever matters more) is added to each variance.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Moments:
         value = float(weights @ self.sums) - slope * (self.sums[COUNT] - self.num_evaluations)
         residual = weights.copy()
         residual[COUNT] -= slope
-        unseen = max(abs(float(residual @ _of_pattern(count, 1))) for count in (1, 2))
+        unseen = max(abs(float(residual @ one)) for one in _UNSEEN)
         p = self.least_probability
         variance = float(residual @ self.covariance @ residual) + unseen**2 * (1.0 - p) / p**2
         if missing:
@@ -258,6 +258,10 @@ def _of_pattern(evaluations: float, number: int) -> _Floats:
     each = evaluations / number
     bits = evaluations * math.log2(each) if each > 0 else 0.0
     return np.array([evaluations, number, number if each == 1.0 else 0.0, bits, bits])
+
+
+# Patterns that no sample may show: seen once, twice, and twice in different groups.
+_UNSEEN = (_of_pattern(1, 1), _of_pattern(2, 1), np.array([2.0, 1.0, 0.0, 2.0, 0.0]))
 
 
 def _weights(values: dict[int, float]) -> _Floats:

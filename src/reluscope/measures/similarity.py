@@ -61,9 +61,11 @@ class PatternSample:
     Args:
         keys: uint64 (n, W), distinct and sorted as in `reluscope.PatternCounts`.
         counts: int64 (n,), how often each occurred, every entry >= 1.
-        tau: the count from which on every pattern is in the sample, N/k; 0.0 for a whole table.
+        tau: the count from which on every pattern is in the sample, N/k; 0.0 for a whole table, or all of an estimate.
         num_evaluations: N, the sum of the counts of all patterns, sampled or not.
-        num_patterns: P, how many patterns there are, sampled or not.
+        num_patterns: P, how many patterns there are, sampled or not; estimated where there are ceilings.
+        ceilings: float64 (n,), of a distribution that is itself an estimate (a memory budget): the probability of
+            each pattern to be in it, by the same hash; None where it is exact.
 
     Raises:
         DistributionError: the arrays are no such sample.
@@ -74,9 +76,16 @@ class PatternSample:
     tau: float
     num_evaluations: int
     num_patterns: int
+    ceilings: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        keys, counts = self.keys, self.counts
+        keys, counts, ceilings = self.keys, self.counts, self.ceilings
+        if ceilings is not None and (
+            ceilings.shape != counts.shape or not ((ceilings > 0.0) & (ceilings <= 1.0)).all()
+        ):
+            raise DistributionError(
+                "the ceilings of a sample are probabilities above 0, one for each of its patterns."
+            )
         if keys.ndim != 2 or keys.dtype != np.uint64 or counts.shape != keys.shape[:1]:
             raise DistributionError(
                 f"keys of dtype {keys.dtype} and shape {keys.shape} with counts of shape {counts.shape} are no "
@@ -95,12 +104,20 @@ class PatternSample:
     @property
     def is_whole(self) -> bool:
         """Whether it holds every pattern, so that nothing about it is uncertain."""
-        return self.tau == 0.0
+        return self.tau == 0.0 and self.ceilings is None
 
     @property
     def probabilities(self) -> _Floats:
-        """Probability of each pattern to be in the sample, min(1, c/tau), float64 (n,)."""
-        return np.ones(len(self.counts)) if self.is_whole else np.minimum(1.0, self.counts / self.tau)
+        """Probability of each pattern to be in the sample, min(1, c/tau), float64 (n,), or its ceiling if that is less."""
+        highest = np.ones(len(self.counts)) if self.ceilings is None else self.ceilings
+        return highest.copy() if self.tau == 0.0 else np.minimum(highest, self.counts / self.tau)
+
+    @property
+    def largest_weight(self) -> float:
+        """What a pattern that was sampled stands for at most: tau, or one over the least ceiling; 0.0 if whole."""
+        if self.ceilings is None or not len(self.ceilings):
+            return self.tau
+        return max(self.tau, 1.0 / float(self.ceilings.min()))
 
     def __repr__(self) -> str:
         kept = "all" if self.is_whole else f"{len(self.counts)} of"
@@ -196,7 +213,7 @@ class _Indexed:
         num = len(samples)
         self._estimated = np.bincount(self._sample, self._f / self._p, minlength=num)  # F
         self._variance = np.bincount(self._sample, self._g * self._f / self._p, minlength=num)
-        self._tau = np.array([one.tau for one in samples])
+        self._tau = np.array([one.largest_weight for one in samples])
         # Of the sample at hand, by pattern; -1: not in it. Filled and emptied row by row.
         self._place = np.full(self._num_patterns, -1, dtype=np.int64)
 

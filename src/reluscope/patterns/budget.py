@@ -322,7 +322,8 @@ class BudgetedAccumulator:
             finished = (8 * plan.key_words + 8) * rows
         else:  # as many patterns as pairs at most; the sums over groups, or the pairs, are 8 and 16 bytes
             finished = (8 * plan.key_words + 16 + (16 if self._pairs else 8 if extra else 0)) * rows
-        if is_lean:  # windows, their parts and the order beside the raw rows; a sixteenth of the table is there twice
+        if is_lean:
+            # Windows, their parts and the order beside the raw rows; a sixteenth of the table is there twice.
             united = row * load.num_rows * 17 // 16 + (load.raw_bytes + 20 + row) * load.num_raw
         else:
             united = row * load.num_rows + 2 * load.raw_bytes * load.num_raw + row * rows
@@ -344,5 +345,3 @@ class BudgetedAccumulator:
 
 def _is_thinned(inner: object) -> TypeGuard[ThinAccumulator]:
     return isinstance(inner, ThinAccumulator) and inner.level > 0
-
-

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reluscope.errors import BudgetError
+from reluscope.errors import BudgetError, EstimateError
 from reluscope.kernels import select
 from reluscope.measures.similarity import PatternSample
 from reluscope.patterns.counts import PatternCounts
+
+if TYPE_CHECKING:
+    from reluscope.patterns.estimate import EstimatedCounts
 
 __all__ = ["DEFAULT_SAMPLE_SEED", "DEFAULT_SAMPLE_SIZE", "PatternSample", "draw_sample", "salt_of"]
 
@@ -18,7 +22,11 @@ DEFAULT_SAMPLE_SEED = 0
 
 
 def draw_sample(
-    counts: PatternCounts, size: int = DEFAULT_SAMPLE_SIZE, *, site: str, seed: int = DEFAULT_SAMPLE_SEED
+    counts: PatternCounts | EstimatedCounts,
+    size: int = DEFAULT_SAMPLE_SIZE,
+    *,
+    site: str,
+    seed: int = DEFAULT_SAMPLE_SEED,
 ) -> PatternSample:
     """A coordinated Poisson sample of a finished table; the whole table where that has at most `size` patterns.
 
@@ -31,24 +39,34 @@ def draw_sample(
     not in the other. Merge tables, then draw.
 
     Args:
-        counts: the table.
+        counts: the table; of an estimate, drawn with the same site and seed as the budget's, a sample with ceilings.
         size: k, patterns expected at most.
         site: name of the site, so that the errors of different sites are independent.
         seed: another seed is another sample.
 
     Raises:
         BudgetError: `size` is no whole number of at least 1, or `seed` none of at least 0.
+        EstimateError: the estimate was made with another site or seed.
 
     >>> table = PatternCounts(np.array([[0], [5]], np.uint64), np.array([3, 1]), width=4)
     >>> draw_sample(table, 8, site="relu")
     PatternSample(all 2 patterns, num_evaluations=4)
     """
     check_sampling(size, seed)
-    total, num_patterns = counts.num_evaluations, counts.num_patterns
-    if num_patterns <= size:
-        return PatternSample(counts.keys, counts.counts, 0.0, total, num_patterns)
-    rows = select.select(counts.keys, counts.counts, size, total, salt_of(site, seed))
-    return PatternSample(counts.keys[rows], counts.counts[rows], total / size, total, num_patterns)
+    salt = salt_of(site, seed)
+    total, num_patterns, ceilings = counts.num_evaluations, counts.num_patterns, None
+    if not isinstance(counts, PatternCounts):
+        if not np.array_equal(counts.salt, salt):
+            raise EstimateError(
+                f'{counts!r} was not made for site "{site}" and sample seed {seed}: which patterns it holds depends on them.'
+            )
+        # One hash for both: what is in the table and passes c/tau is there with the lesser of the two probabilities.
+        ceilings = counts.probabilities
+    if len(counts.counts) <= size:
+        return PatternSample(counts.keys, counts.counts, 0.0, total, num_patterns, ceilings)
+    rows = select.select(counts.keys, counts.counts, size, total, salt)
+    ceilings = None if ceilings is None else ceilings[rows]
+    return PatternSample(counts.keys[rows], counts.counts[rows], total / size, total, num_patterns, ceilings)
 
 
 def salt_of(site: str, seed: int) -> np.ndarray:

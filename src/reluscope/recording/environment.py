@@ -16,6 +16,7 @@ from reluscope.instruments import Instrument, Patterns, Snapshot
 from reluscope.observe import ObservationMode, Probe, Site
 from reluscope.recording.fingerprints import describe_model
 from reluscope.recording.schedule import Schedule, schedule_from
+from reluscope.runs.schema import layers_columns
 
 __all__ = ["describe_environment", "describe_recording", "describe_sites", "instruments_from", "sites_from"]
 
@@ -28,7 +29,9 @@ def describe_recording(
     schedule: Schedule,
 ) -> dict[str, Any]:
     """Everything of run.json that is known before the first measurement."""
+    may_estimate = any(getattr(one, "may_estimate", False) for one in instruments)
     return {
+        "columns": layers_columns(with_errors=may_estimate),
         "model": describe_model(model),
         "probe": probe.as_dict(),
         "mode": mode.as_dict(),

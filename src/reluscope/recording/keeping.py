@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from reluscope.instruments import Instrument, Patterns
-from reluscope.patterns import PatternCounts, PatternSample, draw_sample
+from reluscope.patterns import AnyCounts, PatternSample, draw_sample
 from reluscope.recording.trajectory import as_stored
 from reluscope.runs import RunWriter
 from reluscope.runs.tables import StoredTable
@@ -39,7 +39,7 @@ class Keeper:
         self._waiting_bytes: dict[int, int] = {}
 
     def tables(
-        self, step: int, patterns: Mapping[str, PatternCounts], *, is_first: bool
+        self, step: int, patterns: Mapping[str, AnyCounts], *, is_first: bool
     ) -> dict[tuple[str, str], StoredTable]:
         """The tables of this measurement that are to be kept, by (kind, site)."""
         kinds = ["init"] if is_first and "init" in self._keep else []
@@ -48,7 +48,7 @@ class Keeper:
         return {(kind, site): as_stored(counts) for kind in kinds for site, counts in patterns.items()}
 
     def samples(
-        self, step: int, patterns: Mapping[str, PatternCounts], before: Sequence[int], *, force: bool = False
+        self, step: int, patterns: Mapping[str, AnyCounts], before: Sequence[int], *, force: bool = False
     ) -> dict[str, PatternSample]:
         """The samples of this measurement, by site; none where the schedule of samples leaves it out.
 
@@ -60,7 +60,7 @@ class Keeper:
             return {}
         return self._draw(patterns)
 
-    def keep_final(self, step: int, patterns: Mapping[str, PatternCounts], *, is_sampled: bool) -> None:
+    def keep_final(self, step: int, patterns: Mapping[str, AnyCounts], *, is_sampled: bool) -> None:
         """Write what is kept of the run's last measurement only.
 
         Raises:
@@ -83,7 +83,7 @@ class Keeper:
             self._writer.update_info(self._pending_note)
             self._pending_note = {}
 
-    def _draw(self, patterns: Mapping[str, PatternCounts]) -> dict[str, PatternSample]:
+    def _draw(self, patterns: Mapping[str, AnyCounts]) -> dict[str, PatternSample]:
         if self._config is None or not self._config.sample_size:
             return {}
         size, seed = self._config.sample_size, self._config.sample_seed
@@ -96,7 +96,7 @@ class Keeper:
         # Beyond the dense ones: whether a point of a logarithmic scale lies between the last one and this one.
         return len(before) < _NUM_DENSE or _decade_point(before[-1]) < _decade_point(step)
 
-    def _has_room(self, step: int, patterns: Mapping[str, PatternCounts]) -> bool:
+    def _has_room(self, step: int, patterns: Mapping[str, AnyCounts]) -> bool:
         """Whether these tables surely fit the budget; says so once when they may not."""
         budget = self._config.disk_budget if self._config else None
         if budget is None or self._has_stopped:

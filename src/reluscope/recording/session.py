@@ -50,7 +50,7 @@ class Session:
         self._sites = sites_from(writer.info)
         self._recorded = frozenset(writer.recorded_steps())
         self._trajectory = Trajectory()
-        self._has_told_nan = False
+        self._told: set[str] = set()
         self.snapshot: Snapshot | None = None
         self.journal = Journal(writer)
         names = [site.name for site in self._sites or ()]
@@ -99,7 +99,7 @@ class Session:
             self._compare(step, rows, hashed)
             self._is_sampled = step in self._writer.sampled_steps()
             self._advance(step, snapshot, is_first=before is None)
-            self._tell_nan(step, snapshot)
+            self._tell(step, snapshot)
             return
         if before is not None and not since_last:
             self._warn(
@@ -126,7 +126,7 @@ class Session:
         before_commit()
         self._keeper.note()
         self.journal.write()
-        self._tell_nan(step, snapshot)
+        self._tell(step, snapshot)
 
     def keep_final(self) -> None:
         """Write what is to be kept of the last measurement, if it is the run's last."""
@@ -162,11 +162,12 @@ class Session:
         self._trajectory.advance(step, snapshot, is_first=is_first)
         self.snapshot = snapshot
 
-    def _tell_nan(self, step: int, snapshot: Snapshot) -> None:
-        """Once, at the first measurement of this process that has NaN, whenever in the training that is."""
-        if not self._has_told_nan and snapshot.warnings:
-            self._has_told_nan = True
-            for text in snapshot.warnings:
+    def _tell(self, step: int, snapshot: Snapshot) -> None:
+        """Once of each kind, at the first measurement of this process that has it, whenever in the training that is."""
+        for text in snapshot.warnings:
+            kind = text.split(" of ")[0]
+            if kind not in self._told:
+                self._told.add(kind)
                 self._warn(f"at step {step}: {text}")
 
     def _compare(self, step: int, rows: list[dict[str, Any]], hashed: str) -> None:

@@ -1,15 +1,17 @@
-"""The states a measurement is compared with: the initial one and the last one, as exact tables in memory."""
+"""The states a measurement is compared with: the initial one and the last one, as tables in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reluscope.errors import TrajectoryMismatchError
 from reluscope.instruments import Snapshot, compare_to_init, compare_to_last
-from reluscope.patterns import PatternCounts
+from reluscope.measures.estimates import error_name
+from reluscope.patterns import AnyCounts, EstimatedCounts, PatternCounts
 from reluscope.runs import RunWriter
 from reluscope.runs.tables import StoredTable
 
@@ -17,6 +19,7 @@ __all__ = ["Trajectory", "as_stored", "check_same_parameters", "differing_column
 
 _SINCE_LAST = ("appeared", "vanished", "net_change", "relative_change", "churn_rate")
 _TO_LAST = ("weighted_jaccard_to_last", "jaccard_to_last")
+_EXCUSED = {name for one in (*_SINCE_LAST, *_TO_LAST) for name in (one, error_name(one))}
 
 
 class Trajectory:
@@ -28,11 +31,11 @@ class Trajectory:
 
     def __init__(self) -> None:
         self.step: int | None = None
-        self._initial: Mapping[str, PatternCounts] = {}
-        self._last: Mapping[str, PatternCounts] = {}
+        self._initial: Mapping[str, AnyCounts] = {}
+        self._last: Mapping[str, AnyCounts] = {}
 
     @property
-    def last(self) -> Mapping[str, PatternCounts]:
+    def last(self) -> Mapping[str, AnyCounts]:
         """The tables of the last measurement, by site."""
         return self._last
 
@@ -70,19 +73,39 @@ class Trajectory:
         self.step = step
 
 
-def patterns_of(snapshot: Snapshot) -> Mapping[str, PatternCounts]:
-    """The exact tables of a measurement; none without the pattern instrument."""
+def patterns_of(snapshot: Snapshot) -> Mapping[str, AnyCounts]:
+    """The tables of a measurement; none without the pattern instrument."""
     return snapshot.patterns if "patterns" in snapshot.results else {}
 
 
-def as_stored(counts: PatternCounts) -> StoredTable:
-    """A table as the run folder keeps it."""
-    meta = {"width": counts.width, "num_evaluations": counts.num_evaluations, "fingerprint_seed": counts.seed}
+def as_stored(counts: AnyCounts) -> StoredTable:
+    """A table as the run folder keeps it; an estimate with what tells it apart from an exact one."""
+    meta: dict[str, Any] = {
+        "width": counts.width,
+        "num_evaluations": counts.num_evaluations,
+        "fingerprint_seed": counts.seed,
+    }
+    if isinstance(counts, EstimatedCounts):
+        meta |= {"exact": False, "num_patterns": counts.num_patterns, "level": counts.level}
+        meta |= {"salt": counts.salt.tolist(), "heavy_frequency": counts.heavy_frequency}
+        meta["levels"] = counts.levels
     return counts.keys, counts.counts, meta
 
 
-def _from_stored(table: StoredTable) -> PatternCounts:
+def _from_stored(table: StoredTable) -> AnyCounts:
     keys, counts, meta = table
+    if "levels" in meta:
+        return EstimatedCounts(
+            keys=keys,
+            counts=counts,
+            levels=meta["levels"],
+            level=meta["level"],
+            width=meta["width"],
+            num_evaluations=meta["num_evaluations"],
+            seed=meta["fingerprint_seed"],
+            salt=np.array(meta["salt"], np.uint64),
+            heavy_frequency=meta["heavy_frequency"],
+        )
     return PatternCounts(keys, counts, meta["width"], seed=meta["fingerprint_seed"])
 
 
@@ -113,7 +136,7 @@ def differing_columns(stored: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -
             old = before[name]
             both_missing = pd.isna(old) and pd.isna(value)
             # Null since-last values: the run's own row was taken without the measurement before it.
-            excused = pd.isna(old) and name in (*_SINCE_LAST, *_TO_LAST)
+            excused = pd.isna(old) and name in _EXCUSED
             if not (both_missing or excused or old == value):
                 found.append(f'"{row["site"]}": {name} was {old} and is {value}')
     return found

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reluscope.measures.spec import LAYER_MEASURES
+from reluscope.runs.schema import error_columns
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,7 +29,8 @@ def build(run: Run) -> xr.Dataset:
     - Dimensions: `step` (int64) and `site` (names, in the order of the forward pass).
     - Coordinates: per site its index, width and num_units; per step seconds and time of the measurement and
       the hash of the parameters.
-    - Variables: every measure that was taken, num_evaluations and exact. Each measure has long_name, units,
+    - Variables: every measure that was taken, num_evaluations and exact; where a memory budget left estimates,
+      the standard error of each measure, as <measure>_error. Each measure has long_name, units,
       symbol, description and source as in `measures.spec`. Missing values are NaN.
     - Attributes: run.json, nested values as JSON text.
     """
@@ -44,7 +46,8 @@ def build(run: Run) -> xr.Dataset:
         per_site.index.get_indexer(pd.Index(layers["site"])),
     )
     variables = {}
-    for name in [column for column in (*LAYER_MEASURES, "num_evaluations", "exact") if column in layers]:
+    possible = (*LAYER_MEASURES, "num_evaluations", "exact", *error_columns())
+    for name in [column for column in possible if column in layers]:
         values = _dense(layers[name].to_numpy(), where, (len(steps), len(names)))
         variables[name] = (("step", "site"), values, _attributes(name))
     coordinates: dict[str, Any] = {
@@ -75,7 +78,10 @@ def warnings(run: Run) -> list[str]:
     layers = run.layers
     estimated = [site for site, exact in zip(layers["site"], layers["exact"], strict=True) if exact is False]
     if estimated:
-        found.append(f"the counts of {_named(estimated)} are estimates.")
+        found.append(
+            f"the counts of {_named(estimated)} did not fit the memory budget and are estimates: the columns that end "
+            "in _error hold their standard errors."
+        )
     return found + [str(note) for note in run.info.get("notes", [])]
 
 
@@ -98,6 +104,9 @@ def _plain(values: np.ndarray) -> np.ndarray:
 
 def _attributes(name: str) -> dict[str, Any]:
     measure = LAYER_MEASURES.get(name)
+    if measure is None and name in error_columns():
+        of = LAYER_MEASURES[error_columns()[name]]
+        return {"long_name": f"Standard error of {of.title.lower()}", "units": of.unit}
     if measure is None:
         return {}
     return {

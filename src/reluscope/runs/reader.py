@@ -27,6 +27,7 @@ from reluscope.runs.schema import (
     TIMINGS_COLUMNS,
     arrow_schema,
     as_path,
+    error_columns,
     layers_columns,
     read_info,
 )
@@ -132,7 +133,8 @@ class Run:
         A measure that no measurement took is left out. NaN: not defined here, or not taken here.
         """
         frame = self._layers.to_pandas()
-        unused = [name for name in LAYER_MEASURES if name in frame and self._is_null(name)]
+        possible = (*LAYER_MEASURES, *error_columns())
+        unused = [name for name in possible if name in frame and self._is_null(name)]
         frame = frame.drop(columns=unused).sort_values(["step", "site_index"], ignore_index=True)
         return frame.merge(self._timings_frame(), on="step", how="left", validate="many_to_one")
 
@@ -179,7 +181,8 @@ class Run:
 
         Returns:
             keys uint64 (patterns, words), counts int64 (patterns,), and a dict with width, num_evaluations
-            and what else is known. `reluscope.patterns.PatternCounts` wraps them.
+            and what else is known; of an estimated site ("exact" false) "levels": each pattern is there with
+            probability 2^-level. `reluscope.patterns.PatternCounts` wraps them.
 
         Raises:
             RunNotFoundError: no such table was kept, or the run went on after it was.

@@ -1,10 +1,11 @@
 """The samples of patterns in a run: samples/part-000000.parquet, ..., one row per (step, site).
 
 Columns: key_0 (and key_1 for keys of two words, else null), count: lists with one entry per sampled pattern;
-tau, 0 for a whole table; num_evaluations and num_patterns of the distribution they were drawn from. They are
-written before the rows of `layers`, which are the commit. `samples/final.parquet`, with the same columns, is
-the sample of the last measurement where the schedule of samples left that out; like the final tables it
-counts only as long as that measurement is the run's last.
+tau, 0 for a whole table; in runs with a memory budget also ceiling, null for exact sites; num_evaluations and
+num_patterns of the distribution they were drawn from. They are written before the rows of `layers`, which are
+the commit. `samples/final.parquet`, with the same columns, is the sample of the last measurement where the
+schedule of samples left that out; like the final tables it counts only as long as that measurement is the
+run's last.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from reluscope.errors import DistributionError, RunCorruptError
 from reluscope.measures.similarity import PatternSample
 from reluscope.runs.durable import replace_file
 from reluscope.runs.parts import PartLimits, PartTable, check_columns, part_paths, read_part
-from reluscope.runs.schema import SAMPLES_COLUMNS, arrow_schema, rows_to_table
+from reluscope.runs.schema import CEILING_COLUMN, SAMPLES_COLUMNS, arrow_schema, rows_to_table
 
 __all__ = ["SamplesTable", "StoredSamples", "read_samples"]
 
@@ -35,9 +36,9 @@ _LIMITS = PartLimits(max_bytes=4 * 2**20)
 class SamplesTable:
     """The writing end. The folder is made when the first samples come: a run may have none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, with_ceilings: bool = False) -> None:
         self._folder = folder
-        self._schema = arrow_schema(SAMPLES_COLUMNS)
+        self._schema = arrow_schema({**SAMPLES_COLUMNS, **(CEILING_COLUMN if with_ceilings else {})})
         self._table = PartTable(folder, self._schema, _LIMITS) if folder.is_dir() else None
 
     def steps(self) -> list[int]:
@@ -106,7 +107,9 @@ class StoredSamples:
         try:
             keys = np.stack([word for word in words if word is not None], axis=1)
             counts = np.asarray(_list_at(chunk, "count", row))
-            return PatternSample(keys, counts, **about)
+            has_ceilings = "ceiling" in chunk.schema.names
+            ceilings = _list_at(chunk, "ceiling", row) if has_ceilings else None
+            return PatternSample(keys, counts, **about, ceilings=ceilings)
         except (DistributionError, ValueError, TypeError) as error:
             raise RunCorruptError(
                 f'the sample of "{site}" at step {step} is damaged ({error}); the measures in "layers" do not '
@@ -150,10 +153,12 @@ def _row(step: int, site: str, sample: PatternSample) -> dict[str, Any]:
     words = {
         f"key_{word}": np.ascontiguousarray(sample.keys[:, word]) for word in range(sample.keys.shape[1])
     }
+    ceilings = {} if sample.ceilings is None else {"ceiling": sample.ceilings}
     return {
         "step": step,
         "site": site,
         **words,
+        **ceilings,
         "count": sample.counts,
         "tau": float(sample.tau),
         "num_evaluations": sample.num_evaluations,

@@ -16,10 +16,12 @@ from typing import Any
 import pyarrow as pa
 
 from reluscope.errors import RunCorruptError, RunNotFoundError, RunSchemaError
+from reluscope.measures.estimates import error_name
 from reluscope.measures.spec import LAYER_MEASURES
 from reluscope.runs.durable import replace_file
 
 __all__ = [
+    "CEILING_COLUMN",
     "INFO_NAME",
     "LAYERS_KEYS",
     "RUN_SCHEMA_VERSION",
@@ -30,6 +32,7 @@ __all__ = [
     "as_path",
     "check_part_version",
     "check_version",
+    "error_columns",
     "layers_columns",
     "read_info",
     "rows_to_table",
@@ -67,6 +70,8 @@ SAMPLES_COLUMNS = {
     "num_evaluations": "int64",
     "num_patterns": "int64",
 }
+# Only in runs with a memory budget: with what probability an estimated site can have each pattern at all.
+CEILING_COLUMN = {"ceiling": "list<float64>"}
 
 _TYPES: dict[str, pa.DataType] = {
     "int64": pa.int64(),
@@ -75,14 +80,30 @@ _TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),
     "list<int64>": pa.list_(pa.field("element", pa.int64())),
     "list<uint64>": pa.list_(pa.field("element", pa.uint64())),
+    "list<float64>": pa.list_(pa.field("element", pa.float64())),
 }
 _VERSION_KEY = b"reluscope_run_schema"
 
 
-def layers_columns() -> dict[str, str]:
-    """Columns of a new run's `layers` table and their types: keys, every measure of the spec, the rest."""
+def layers_columns(*, with_errors: bool = False) -> dict[str, str]:
+    """Columns of a new run's `layers` table and their types: keys, every measure of the spec, the rest.
+
+    Args:
+        with_errors: also the standard errors of estimates, for a run with a memory budget.
+    """
     measures = {name: measure.dtype for name, measure in LAYER_MEASURES.items()}
-    return {**LAYERS_KEYS, **measures, **_LAYERS_REST}
+    errors = dict.fromkeys(error_columns(), "float64") if with_errors else {}
+    return {**LAYERS_KEYS, **measures, **_LAYERS_REST, **errors}
+
+
+def error_columns() -> dict[str, str]:
+    """The columns of standard errors, and the measure that each is of."""
+    estimated = [
+        name
+        for name, measure in LAYER_MEASURES.items()
+        if measure.family in ("counts", "changes", "similarity", "labels") and name != "information_excess"
+    ]
+    return {error_name(name): name for name in estimated}
 
 
 def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:

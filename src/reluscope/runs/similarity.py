@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from reluscope.errors import SimilarityError, UnknownSiteError, closest
+from reluscope.measures.estimates import error_name
 from reluscope.measures.similarity import (
     KINDS,
     PatternSample,
@@ -134,7 +135,11 @@ class _Source:
     def get(self, step: int, site: str) -> PatternSample:
         if step in self._kinds:
             kind = self._kinds[step]
-            keys, counts, _ = self._run.table(kind, site, step if kind == "all" else None)
+            keys, counts, meta = self._run.table(kind, site, step if kind == "all" else None)
+            if "levels" in meta:  # of an estimated site
+                ceilings = np.exp2(-meta["levels"].astype(np.float64))
+                about = (meta["num_evaluations"], meta["num_patterns"])
+                return PatternSample(keys, counts, 0.0, *about, ceilings)
             return PatternSample(keys, counts, 0.0, int(counts.sum()), len(counts))
         sample = self._samples.get(step, site)
         assert sample is not None, "only steps of `steps` are asked for"
@@ -203,8 +208,10 @@ def _recorded(run: Run, site: str, kind: SimilarityKind) -> dict[tuple[int, int]
     for name, column in columns.items():
         if column is None:
             continue
-        values = column[of_site]
-        for step, value in zip(layers["step"][of_site], values, strict=True):
+        # Of two states of which the earlier one is an estimate it is one too, whatever the row itself is.
+        errors = layers.get(error_name(f"{kind}_to_{name}"))
+        values = column[of_site] if errors is None else column[of_site & errors.isna()]
+        for step, value in zip(layers["step"][values.index], values, strict=True):
             other = run.steps[0] if name == "init" else before.get(int(step))
             if other is not None and other != step and not pd.isna(value):
                 found[other, int(step)] = float(value)

@@ -2,8 +2,8 @@
 
 One file holds the tables of every site at one step; each site's rows are row groups of their own, so that one
 site is read without the others. Columns: site, key_0, key_1, ... (the words of the key, lowest first; null
-beyond a site's own number of words), count. What belongs to a table beside its rows stands as JSON in the
-file's metadata.
+beyond a site's own number of words), count; where a site is an estimate also level (null for the others). What
+belongs to a table beside its rows stands as JSON in the file's metadata.
 """
 
 from __future__ import annotations
@@ -64,11 +64,12 @@ def write_tables(folder: Path, kind: str, step: int, tables: Mapping[str, Stored
 
     Args:
         tables: by site: keys uint64 (patterns, words), counts int64 (patterns,), and plain values about the
-            table.
+            table; for an estimate also "levels", uint8 (patterns,).
     """
     num_words = max((keys.shape[1] for keys, _, _ in tables.values()), default=1)
     names = [f"key_{word}" for word in range(num_words)]
     sites, first_group = [], 0
+    levels = {site: meta["levels"] for site, (_, _, meta) in tables.items() if "levels" in meta}
     for site, (keys, _, meta) in tables.items():
         num_groups = -(-len(keys) // _CHUNK_ROWS)
         sites.append(
@@ -76,7 +77,7 @@ def write_tables(folder: Path, kind: str, step: int, tables: Mapping[str, Stored
                 "site": site,
                 "row_groups": [first_group, first_group + num_groups],
                 "num_words": keys.shape[1],
-                **meta,
+                **{name: value for name, value in meta.items() if name != "levels"},
             }
         )
         first_group += num_groups
@@ -85,6 +86,7 @@ def write_tables(folder: Path, kind: str, step: int, tables: Mapping[str, Stored
         pa.field("site", pa.dictionary(pa.int32(), pa.string())),
         *(pa.field(name, pa.uint64()) for name in names),
         pa.field("count", pa.int64()),
+        *([pa.field("level", pa.uint8())] if levels else []),
     ]
     schema = pa.schema(fields, metadata={_META_KEY: json.dumps(about, allow_nan=False).encode()})
 
@@ -93,7 +95,8 @@ def write_tables(folder: Path, kind: str, step: int, tables: Mapping[str, Stored
             for site, (keys, counts, _) in tables.items():
                 for start in range(0, len(keys), _CHUNK_ROWS):
                     rows = slice(start, start + _CHUNK_ROWS)
-                    writer.write_table(_chunk(site, keys[rows], counts[rows], num_words, schema), _CHUNK_ROWS)
+                    chunk = _chunk(site, keys[rows], counts[rows], num_words, schema, levels, rows)
+                    writer.write_table(chunk, _CHUNK_ROWS)
 
     make_folder(folder)
     replace_file(table_path(folder, kind, step), write)
@@ -113,8 +116,9 @@ def read_table(path: Path, site: str) -> StoredTable | None:
                 if entry["site"] != site:
                     continue
                 names = [f"key_{word}" for word in range(entry["num_words"])]
+                own = ["level"] if entry.get("exact") is False else []
                 rows = file.read_row_groups(
-                    list(range(*entry["row_groups"])), columns=[*names, "count"], use_threads=False
+                    list(range(*entry["row_groups"])), columns=[*names, "count", *own], use_threads=False
                 )
                 keys = np.empty((rows.num_rows, len(names)), dtype=np.uint64)
                 for word, name in enumerate(names):
@@ -124,6 +128,8 @@ def read_table(path: Path, site: str) -> StoredTable | None:
                     for key, value in entry.items()
                     if key not in ("site", "row_groups", "num_words")
                 }
+                if own:
+                    meta["levels"] = rows.column("level").to_numpy().copy()
                 return keys, rows.column("count").to_numpy().copy(), {**meta, "step": about["step"]}
     except _DAMAGE as error:
         if isinstance(error, RunCorruptError | RunSchemaError):
@@ -194,8 +200,20 @@ def _about(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
     return about
 
 
-def _chunk(site: str, keys: np.ndarray, counts: np.ndarray, num_words: int, schema: pa.Schema) -> pa.Table:
+def _chunk(
+    site: str,
+    keys: np.ndarray,
+    counts: np.ndarray,
+    num_words: int,
+    schema: pa.Schema,
+    levels: Mapping[str, np.ndarray],
+    rows: slice,
+) -> pa.Table:
     sites = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(keys), dtype=np.int32)), pa.array([site]))
     words = [pa.array(np.ascontiguousarray(keys[:, word])) for word in range(keys.shape[1])]
     words += [pa.nulls(len(keys), pa.uint64())] * (num_words - keys.shape[1])
-    return pa.Table.from_arrays([sites, *words, pa.array(np.ascontiguousarray(counts))], schema=schema)
+    arrays = [sites, *words, pa.array(np.ascontiguousarray(counts))]
+    if levels:
+        own = levels.get(site)
+        arrays.append(pa.nulls(len(keys), pa.uint8()) if own is None else pa.array(own[rows]))
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -34,6 +34,7 @@ from reluscope.runs.schema import (
     TIMINGS_COLUMNS,
     arrow_schema,
     as_path,
+    error_columns,
     layers_columns,
     read_info,
     rows_to_table,
@@ -79,7 +80,8 @@ class RunWriter:
         try:
             self._timings = PartTable(path / "timings", arrow_schema(TIMINGS_COLUMNS))
             self._scalars = ScalarsTable(path / "scalars")
-            self._samples = SamplesTable(path / "samples")
+            has_estimates = not error_columns().keys().isdisjoint(info["columns"])
+            self._samples = SamplesTable(path / "samples", with_ceilings=has_estimates)
         except RunCorruptError as error:
             raise RunCorruptError(
                 f"{error} No measurement needs that file: to go on with the run without it, move it elsewhere."
