@@ -33,6 +33,7 @@ from reluscope.report.paper_runs import (
     place_runs,
     similarity_field,
     single_updates,
+    usual_gaps,
 )
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def draw_paper_figure(figure: str, runs: Sequence[Run]) -> Figure:
       depth; rows are five moments of the training.
     - fig3: a column for each method; rows relative entropy, J_W to the final state, occupancy of the hash
       list.
-    - fig4: full training. Rows A ToyNet-20, B ConvNet-20, C ResNet-20; columns the measures of fig1.
+    - fig4: full training. Rows A ToyNet-20, B ConvNet-20, C ResNet-20; columns the measures of fig1, changes without
+      those over single steps that are measured in between.
 
     J_W to the initialisation refers to step 1 where the runs keep samples or tables of it, which is what [A]
     calls initialisation, else to step 0; the label says which.
@@ -179,14 +181,24 @@ class _Grid:
             own = {place: axes[index, column] for column, place in enumerate(self._places)}
             has_strikes |= self._draw_row(figure, row, own)
         self._furniture(figure, axes)
-        figure.text(
-            0.006, 0.004, _footer(
-                list(self._runs.values()), self._left_out, heat=True, strikes=has_strikes,
-                one_update=self._changes_of_one_update,
-            ),
-            fontsize=SMALL, color="#5b626c", va="bottom",
-        )  # fmt: skip
+        notes = _footer(list(self._runs.values()), self._left_out, heat=self._legend(strikes=has_strikes))
+        figure.text(0.006, 0.004, notes, fontsize=SMALL, color="#5b626c", va="bottom")
         return figure
+
+    def _legend(self, *, strikes: bool) -> str:
+        """How to read what is not self-explaining."""
+        legend = [
+            "White lines: stages. Hatched: coverage below 0.5 (of two states compared: at either), where the value is the "
+            "sample's. Grey: not defined."
+        ]
+        if any(row.name in _CHANGES for row in self._rows):
+            since = "Changes are those since the measurement before"
+            changes = (
+                f"{since}, single steps measured in between left out." if self._per_epoch else f"{since}."
+            )
+            changes = "Changes are those by one update." if self._changes_of_one_update else changes
+            legend.append(changes + (" Triangles: strikes." if strikes else ""))
+        return "\n".join(legend)
 
     def _axes(self) -> tuple[Figure, Any]:
         """The figure, and its axes as (measure, place) whichever way they stand."""
@@ -231,8 +243,11 @@ class _Grid:
             if all(field is not None for field in to_one.values()):
                 return {place: field for place, field in to_one.items() if field is not None}, 1
         recorded = {place: field_of(one, row.name) for place, one in self._runs.items()}
-        if row.name in _CHANGES and self._changes_of_one_update:
-            recorded = {place: field and single_updates(field) for place, field in recorded.items()}
+        if row.name in _CHANGES:
+            if self._changes_of_one_update:
+                recorded = {place: field and single_updates(field) for place, field in recorded.items()}
+            elif self._per_epoch:
+                recorded = {place: field and usual_gaps(field) for place, field in recorded.items()}
         reference = 0 if row.name == "weighted_jaccard_to_init" else None
         return {place: field for place, field in recorded.items() if field is not None}, reference
 
@@ -299,27 +314,9 @@ def _why_empty(row: _Row) -> str:
     return f"The run has no value of {row.measure.title.lower()}."
 
 
-def _footer(
-    runs: Sequence[PaperRun],
-    left_out: Sequence[str],
-    *,
-    heat: bool = False,
-    strikes: bool = False,
-    one_update: bool = False,
-) -> str:
-    """What the trainings were, and how to read what is not self-explaining."""
-    parts = [_trained_on(runs)]
-    if heat:
-        legend = (
-            "White lines: stages. Hatched: coverage below 0.5 (of two states compared: at either), where the value is the "
-            "sample's. Grey: not defined.\n"
-        )
-        legend += (
-            "Changes are those by one update."
-            if one_update
-            else "Changes are those since the measurement before."
-        )
-        parts.append(legend + (" Triangles: strikes." if strikes else ""))
+def _footer(runs: Sequence[PaperRun], left_out: Sequence[str], *, heat: str = "") -> str:
+    """What the trainings were, how to read heat maps, and which runs are not drawn."""
+    parts = [_trained_on(runs), heat]
     if left_out:
         named = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
         parts.append(f"Given, but not drawn here: {named}.")

@@ -29,6 +29,7 @@ __all__ = [
     "similarity_field",
     "single_updates",
     "stage_ends",
+    "usual_gaps",
 ]
 
 NETS = {
@@ -171,6 +172,23 @@ def single_updates(field: Field) -> Field | None:
     seen = np.concatenate([field.steps[:1], field.steps[kept], field.steps[-1:]])
     if np.diff(seen).max(initial=0) > _WIDEST_GAP * (seen[-1] - seen[0]):
         return None
+    return Field(steps=field.steps[kept], values=field.values[kept], low_coverage=field.low_coverage[kept])
+
+
+def usual_gaps(field: Field) -> Field:
+    """A field of changes without those over much less than the usual distance between measurements.
+
+    Some single steps are measured because claims ask for them. A change over one update among changes over half an
+    epoch would be a stripe that tells of the schedule, not of the training. Where no distance is usual, as in
+    measurements that get rarer all the time, everything stays.
+    """
+    gaps = np.diff(field.steps)
+    if not gaps.size:
+        return field
+    usual = float(np.median(gaps))
+    if np.mean((gaps >= 0.5 * usual) & (gaps <= 2.0 * usual)) < 0.5:
+        return field
+    kept = np.concatenate([[False], gaps >= 0.5 * usual])
     return Field(steps=field.steps[kept], values=field.values[kept], low_coverage=field.low_coverage[kept])
 
 

@@ -21,6 +21,7 @@ from reluscope.report.paper_runs import (
     similarity_field,
     single_updates,
     stage_ends,
+    usual_gaps,
 )
 from reluscope.runs import RunWriter, open_run
 from reluscope.runs.strikes import RunStrike, RunStrikes
@@ -295,6 +296,23 @@ def test_the_early_phase_shows_changes_by_one_update_where_they_are_known_throug
     # Full trainings are measured once or twice an epoch.
     whole = draw_paper_figure("fig4", [train("resnet", steps=(0, 1, 2, *pairs), experiment="fig4")])
     assert "since the measurement before" in words(whole)
+
+
+def test_changes_over_single_steps_are_no_stripes_among_those_over_half_epochs(train) -> None:
+    halves = [40, *range(79, 401, 40)]
+    whole = train("resnet", steps=sorted([0, 1, 2, 8, 9, 41, *halves]), experiment="fig4", num_steps=399)
+    [one], _ = paper_runs("fig4", [whole])
+    assert usual_gaps(field_of(one, "churn_rate")).steps.tolist() == halves
+    figure = draw_paper_figure("fig4", [whole])
+    sizes = [ax.collections[0].get_array().size // 19 for ax in meshes(figure)]
+    assert sizes == [len(halves) + 6 if name not in (1, 2) else len(halves) for name in range(6)]
+    assert all(ax.get_xlim()[0] == 0.0 for ax in meshes(figure))
+    assert "measurement before, single steps measured in between left out." in words(figure)
+    # Measurements that get rarer have no usual distance, and figure 3 shows no changes.
+    rarer = train("convnet", steps=(0, 1, 2, 4, 8, 16, 32, 64, 100), experiment="fig4")
+    [one], _ = paper_runs("fig4", [rarer])
+    assert usual_gaps(field_of(one, "churn_rate")).steps.size == 9
+    assert "Changes" not in words(draw_paper_figure("fig3", [train("resnet", experiment="fig3")]))
 
 
 def test_strikes_are_marked_in_the_row_of_changes(train) -> None:
