@@ -146,7 +146,7 @@ class DeviceDense(_DeviceCount):
                 max(1, self._plan.num_groups),
                 *_walk(values),
                 GROUPED=groups is not None,
-                BINS=triton.next_power_of_2(num_counters) if num_counters <= MAX_BINS else 0,
+                BINS=max(64, triton.next_power_of_2(num_counters)) if num_counters <= MAX_BINS else 0,
                 ROUNDS=ROUNDS,
                 BLOCK=BLOCK["dense"],
                 **_look(values),

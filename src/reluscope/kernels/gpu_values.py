@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from reluscope.errors import KernelError
-from reluscope.kernels.values import Form, form_of
+from reluscope.kernels.values import Form, checked_kinks, form_of
 
 __all__ = ["DeviceValues", "Geometry", "as_device_values"]
 
@@ -59,18 +59,19 @@ class DeviceValues:
 
 def as_device_values(preactivations: torch.Tensor, channel_dim: int, kinks: Sequence[float]) -> DeviceValues:
     """View a batch on any device as bits; arguments and errors are those of `values.as_values`."""
-    if preactivations.dtype not in _BITS or preactivations.layout != torch.strided:
+    if preactivations.layout != torch.strided:
         raise KernelError(
-            f"cannot count a {preactivations.layout} tensor of dtype {preactivations.dtype}; give a strided tensor "
-            "of float16, bfloat16, float32 or float64"
+            f"cannot count a {preactivations.layout} tensor on {preactivations.device}; give a strided tensor: "
+            "convert it with .to_dense()"
         )
+    kinks = kinks if type(kinks) is tuple else checked_kinks(kinks)
     values = (
         preactivations.detach().resolve_neg()
     )  # the sign of a negative view lies in a flag, not in memory
-    geometry = _geometry(values.dtype, values.shape, values.stride(), channel_dim, tuple(kinks))
+    geometry = _geometry(values.dtype, values.shape, values.stride(), channel_dim, kinks)
     if geometry is None:
         values = values.contiguous()
-        geometry = _geometry(values.dtype, values.shape, values.stride(), channel_dim, tuple(kinks))
+        geometry = _geometry(values.dtype, values.shape, values.stride(), channel_dim, kinks)
         assert geometry is not None
     return DeviceValues(values.view(_BITS[values.dtype]), geometry)
 

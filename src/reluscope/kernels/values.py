@@ -23,6 +23,7 @@ __all__ = [
     "Preactivations",
     "Values",
     "as_values",
+    "checked_kinks",
     "form_of",
     "round_kink",
 ]
@@ -167,12 +168,12 @@ def as_values(preactivations: Preactivations, channel_dim: int, kinks: Sequence[
             preactivations.shape,
             preactivations.stride() if preactivations.layout == torch.strided else None,
             channel_dim,
-            kinks if type(kinks) is tuple else _checked_kinks(kinks),
+            kinks if type(kinks) is tuple else checked_kinks(kinks),
         )
         if form is not None:
             return Values(form, preactivations, preactivations.data_ptr())
     bits, fmt = _bits_of(preactivations)
-    axis, kinks = _unit_axis(bits.shape, channel_dim), _checked_kinks(kinks)
+    axis, kinks = _unit_axis(bits.shape, channel_dim), checked_kinks(kinks)
     arranged, layout = _arranged(bits, axis)
     form = _form(fmt, layout, bits.shape, axis, kinks)
     return Values(form, arranged, arranged.ctypes.data)
@@ -197,18 +198,16 @@ def _form_of_tensor(
         layout = "planes"
     else:
         return None
-    return _form(_TORCH_FORMATS[dtype], layout, shape, axis, _checked_kinks(kinks))
+    return _form(_TORCH_FORMATS[dtype], layout, shape, axis, checked_kinks(kinks))
 
 
-def form_of(
-    dtype: torch.dtype, shape: tuple[int, ...], channel_dim: int, kinks: tuple[float, ...]
-) -> Form:
+def form_of(dtype: torch.dtype, shape: tuple[int, ...], channel_dim: int, kinks: tuple[float, ...]) -> Form:
     """The form of a C-contiguous tensor of such a shape, wherever it lies; arguments and errors of `as_values`."""
     if dtype not in _TORCH_FORMATS:
         raise KernelError(_dtype_text(str(dtype).removeprefix("torch.")))
     axis = _unit_axis(shape, channel_dim)
     layout = "rows" if axis == len(shape) - 1 else "planes"
-    return _form(_TORCH_FORMATS[dtype], layout, shape, axis, _checked_kinks(kinks))
+    return _form(_TORCH_FORMATS[dtype], layout, shape, axis, checked_kinks(kinks))
 
 
 def _is_packed(shape: Sequence[int], strides: Sequence[int]) -> bool:
@@ -247,7 +246,8 @@ def _arranged(bits: np.ndarray, axis: int) -> tuple[np.ndarray, str]:
     return np.ascontiguousarray(moved).reshape(num_evaluations, bits.shape[axis]), "rows"
 
 
-def _checked_kinks(kinks: Sequence[float]) -> tuple[float, ...]:
+def checked_kinks(kinks: Sequence[float]) -> tuple[float, ...]:
+    """The kinks as floats, or KernelError if there is none, or one that nothing can be compared with."""
     try:
         return _numbers(tuple(kinks))
     except (TypeError, ValueError):
@@ -284,8 +284,8 @@ def _bits_of_tensor(tensor: torch.Tensor) -> tuple[np.ndarray, FloatFormat]:
         raise KernelError(_dtype_text(str(tensor.dtype).removeprefix("torch.")))
     if tensor.device.type != "cpu" or tensor.layout != torch.strided:
         raise KernelError(
-            f"cannot count a {tensor.layout} tensor on {tensor.device}; the kernels take strided tensors "
-            "on the CPU: move it with .cpu()"
+            f"cannot count a {tensor.layout} tensor on {tensor.device}; the kernels take strided tensors on the CPU or a "
+            "GPU: move it with .cpu()"
         )
     tensor = tensor.detach().resolve_neg()  # the sign of a negative view lies in a flag, not in memory
     if fmt.name == "bfloat16":  # NumPy has no bfloat16
