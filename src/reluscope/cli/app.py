@@ -14,9 +14,10 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from reluscope.cli import claims, demo, measure, report, reproduce, show, sites, train
+from reluscope.cli import bench, claims, demo, measure, report, reproduce, show, sites, train
 from reluscope.cli.console import print_line
 from reluscope.errors import (
+    BenchmarkError,
     ExportError,
     InstrumentError,
     LabelsError,
@@ -31,7 +32,14 @@ __all__ = ["DEBUG_VARIABLE", "app", "main"]
 DEBUG_VARIABLE = "RELUSCOPE_DEBUG"
 
 # A value that does not fit, whether the specification shows it or only the model or the probe.
-_WRONG_USAGE = (SpecificationError, UnknownSiteError, InstrumentError, LabelsError, ExportError)
+_WRONG_USAGE = (
+    BenchmarkError,
+    SpecificationError,
+    UnknownSiteError,
+    InstrumentError,
+    LabelsError,
+    ExportError,
+)
 
 app = typer.Typer(
     name="reluscope",
@@ -69,6 +77,7 @@ app.command("measure", short_help="Measure saved weights into a run, as if recor
 app.command("sites", short_help="List the activation calls of a model.")(sites.sites)
 app.command("report", short_help="Write a page about one run or several.")(report.report)
 app.command("claims", short_help="Judge the paper's claims on the runs of a folder.")(claims.claims)
+app.add_typer(bench.app, name="bench", short_help="Measure what counting and measuring cost on this machine.")
 
 
 @app.command()
