@@ -80,14 +80,14 @@ def home_of(batch: Preactivations) -> torch.device | None:
     Raises:
         KernelError: RELUSCOPE_KERNELS="triton" where there is neither a GPU nor the interpreter, or no Triton.
     """
-    is_on_gpu = isinstance(batch, torch.Tensor) and batch.is_cuda
+    gpu_device = torch.device(batch.device) if isinstance(batch, torch.Tensor) and batch.is_cuda else None
     if implementation() != "triton":
-        if not is_on_gpu or os.environ.get("RELUSCOPE_KERNELS"):
+        if gpu_device is None or os.environ.get("RELUSCOPE_KERNELS"):
             return None
         if importlib.util.find_spec("triton") is None:
             _warn_without_triton()
             return None
-        return batch.device
+        return gpu_device
     if importlib.util.find_spec("triton") is None:
         raise KernelError(
             'RELUSCOPE_KERNELS="triton" asks for the kernels of a GPU, but Triton is not installed: '
@@ -95,8 +95,8 @@ def home_of(batch: Preactivations) -> torch.device | None:
         )
     from reluscope.kernels import gpu
 
-    if is_on_gpu:
-        return batch.device
+    if gpu_device is not None:
+        return gpu_device
     if gpu.is_interpreted():
         return torch.device("cpu")
     if torch.cuda.is_available():

@@ -9,6 +9,8 @@ EMPTY is counted beside the table.
 
 Limits: 2^31 rows per launch, fewer than 2^62 evaluations in all.
 """
+# Triton is there on Linux only; without it, kernels look like plain functions.
+# pyright: reportMissingImports=false, reportIndexIssue=false
 
 from __future__ import annotations
 

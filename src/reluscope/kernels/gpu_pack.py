@@ -7,6 +7,8 @@ sorts as unsigned. Limits: none on E and U but memory; offsets are 64-bit.
 
 Bits are compared as integers with the thresholds of `values.Form`, as on the CPU: no rounding, no flushed denormals.
 """
+# Triton is there on Linux only; without it, kernels look like plain functions.
+# pyright: reportMissingImports=false, reportIndexIssue=false
 
 from __future__ import annotations
 
