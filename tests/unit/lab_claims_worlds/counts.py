@@ -181,7 +181,9 @@ A4 = [
 ]
 
 
-def a15(*, back=10_000, struck=19, reverse=False, coverage=1.0, num_images=50_000, **_):
+def a15(*, back=10_000, struck=19, reverse=False, both=False, coverage=1.0, num_images=50_000, **_):
+    """`both`: patterns appear and vanish in the same step, and nothing happens in the next."""
+
     def changes(first, second):
         def change(step, site):
             if step == 0:
@@ -190,7 +192,7 @@ def a15(*, back=10_000, struck=19, reverse=False, coverage=1.0, num_images=50_00
 
         return change
 
-    up, down = changes(10_000, 100), changes(100, back)
+    up, down = changes(10_000, 100), changes(10_000, 100) if both else changes(100, back)
     appeared, vanished = (down, up) if reverse else (up, down)
     more = {"coverage": coverage, "num_images": num_images}
     return [fig1(net, range(131), appeared=appeared, vanished=vanished, **more) for net in NETS]
@@ -200,6 +202,8 @@ A15 = [
     ("strikes that return", {"back": 6700}, {"back": 6600}),
     ("strikes that return", {"reverse": True}, {"reverse": True, "back": 100}),
     ("strikes that return", {"struck": 10}, {"struck": 9}),
+    ("strikes undone", {"back": 5051}, {"back": 5049}),
+    ("strikes undone", {"reverse": True}, {"both": True}),  # the first part holds all the same
 ]
 
 

@@ -20,9 +20,17 @@ _CURVES = Need(experiment="fig2", net="resnet")
 _H = "relative_entropy"
 
 
-def _covered_pairs(evidence: Evidence, study: Study, steps: Sequence[int], sites: np.ndarray) -> np.ndarray:
-    """The inner pairs of these sites with both covered at all steps; all pairs, and a limit, below half of them."""
+def _covered_pairs(
+    evidence: Evidence, study: Study, steps: Sequence[int], sites: np.ndarray, *, first_of_blocks: bool = True
+) -> np.ndarray:
+    """The inner pairs of these sites with both covered at all steps; all pairs, and a limit, below half of them.
+
+    Without `first_of_blocks` not the pairs that begin right behind a strided convolution, where relative entropy rises
+    in plain nets too.
+    """
     asked = inner_pairs(sites)
+    if not first_of_blocks:
+        asked = asked[~np.isin(asked[:, 0], [stage[0] for stage in study.stages])]
     pairs = inner_pairs(evidence.covered([(study, list(steps))], asked.ravel()))
     if not evidence.enough(len(pairs), len(asked)):
         evidence.limit(f"{len(pairs)} of {len(asked)} pairs of sites are covered", coverage=True)
@@ -33,19 +41,20 @@ def _covered_pairs(evidence: Evidence, study: Study, steps: Sequence[int], sites
 # A8 --------------------------------------------------------------------------------------------------------
 
 
-def _zigzag(evidence: Evidence, study: Study, steps: Sequence[int], sites: np.ndarray) -> list[float]:
+def _zigzag(
+    evidence: Evidence, study: Study, steps: Sequence[int], sites: np.ndarray, *, first_of_blocks: bool = True
+) -> list[float]:
     """Mean over the inner pairs of H(2j) - H(2j - 1), at each step; pairs with both sites covered at all."""
-    pairs = _covered_pairs(evidence, study, steps, sites)
+    pairs = _covered_pairs(evidence, study, steps, sites, first_of_blocks=first_of_blocks)
     rows = study.at(_H, list(steps))
     return (rows[:, pairs[:, 1]] - rows[:, pairs[:, 0]]).mean(axis=1).tolist()
 
 
-def _zigzag_formed(evidence: Evidence) -> Iterator[Check]:
-    studies = evidence.take(_CURVES)
-    rows = [
-        _zigzag(evidence, study, [41, study.before_drop, study.end], np.arange(study.num_sites))
-        for study in studies
-    ]
+def _zigzag_formed(evidence: Evidence, *, first_of_blocks: bool = True) -> Iterator[Check]:
+    rows = []
+    for study in evidence.take(_CURVES):
+        steps, sites = [41, study.before_drop, study.end], np.arange(study.num_sites)
+        rows.append(_zigzag(evidence, study, steps, sites, first_of_blocks=first_of_blocks))
     for position, step in enumerate(("41", "b", "e")):
         name = f"ResNet: mean H(2j) - H(2j-1) at {step}"
         yield Check.of(name, [row[position] for row in rows], "<", 0.0)
@@ -94,8 +103,16 @@ A8 = Claim(
             decide=partial(_zigzag_absent, step=0),
             role="apart",
         ),
+        Part(
+            name="formed, within blocks",
+            asks="the first part without the pairs (7, 8) and (13, 14), which begin behind a strided convolution",
+            decide=partial(_zigzag_formed, first_of_blocks=False),
+            role="apart",
+        ),
     ),
     needs=(_CURVES,),
+    changed="only added to: a part reported apart, without the pairs behind a strided convolution, since in runs of "
+    "figures 2 and 4 H(8) exceeds H(7) by 0.05 in plain nets too and outweighs the zigzag in the mean",
 )
 
 
