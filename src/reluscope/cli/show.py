@@ -93,13 +93,14 @@ def _headlines(content: dict[str, Any]) -> dict[str, str]:
         numbers = [f"{name} {short(value)}" for name, value in scalars.items() if name != "step"]
         lines["training"] = f"step {short(scalars['step'])}: {', '.join(numbers) or 'nothing logged'}"
     if (accuracy := info.get("held_out_accuracy")) is not None:
-        lines["held out"] = f"{accuracy:.1%} of the images kept back right at the end"
+        lines["held out"] = f"{accuracy:.1%} right, of the images kept back, at the end"
     if "created" in info:
         versions = info.get("environment", {})
         made_by = f", reluscope {versions['reluscope']}, torch {versions['torch']}" if versions else ""
         lines["created"] = f"{info['created'][:19].replace('T', ' ')} UTC{made_by}"
     if unobserved := info.get("unobserved"):
-        lines["not observed"] = f"{len(unobserved)} activation calls; --json lists them with the reasons"
+        calls = "1 activation call" if len(unobserved) == 1 else f"{len(unobserved)} activation calls"
+        lines["not observed"] = f"{calls}; --json says why"
     return lines
 
 
