@@ -123,7 +123,11 @@ def test_train_show_prints_a_specification_that_trains(tmp_path, capsys):
 
 def test_train_list_names_the_presets(capsys):
     assert main(["train", "--list"]) == 0
-    assert "\nconvnet20-cifar10" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "\nconvnet20-cifar10" in out
+    assert all(
+        "  " in line for line in out.splitlines()
+    )  # the longest name too stands apart from its meaning
     assert main(["train", "--list", "--json"]) == 0
     assert "mlp-mnist" in json.loads(capsys.readouterr().out)
 
@@ -280,7 +284,10 @@ def test_sites_lists_what_is_observed_and_what_is_not(models, name, capsys):
     assert rows["gelu"]["observed"] is False
     assert rows["gelu"]["width"] is None
     assert main(["sites", "--model", f"{models}:{name}", "--input", "2,4"]) == 0
-    assert "2 activation calls" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "2 activation calls, 1 of them observed" in out
+    assert 'not observed: "1": gelu is smooth' in out
+    assert max(len(line.rstrip()) for line in out.splitlines()[1:5]) <= 80  # fits on a terminal
 
 
 def test_sites_of_smooth_activations_on_request(models, capsys):

@@ -21,6 +21,7 @@ def claims(
         typer.Option(
             "--output",
             "-o",
+            metavar="DIR|FILE",
             help="Where to write: a folder for claims.md and claims.json, or a page.md, beside which page.json goes. "
             "Default: DIR.",
         ),

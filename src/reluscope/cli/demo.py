@@ -17,10 +17,12 @@ __all__ = ["demo"]
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the two runs and the report.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the two runs and the report.")] = Path(
         "reluscope-demo"
     ),
-    steps: Annotated[int, typer.Option(min=10, help="Updates of each training.")] = 300,
+    steps: Annotated[
+        int, typer.Option(metavar="N", min=10, help="Updates of each training, at least 10.")
+    ] = 300,
     open_report: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
     as_json: Annotated[

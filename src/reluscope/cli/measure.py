@@ -23,7 +23,7 @@ def measure(
     checkpoints: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="CHECKPOINT...",
+            metavar="CHECKPOINT",
             help="Files that torch.save wrote, or .safetensors. Default: all that the training of --like kept.",
         ),
     ] = None,
@@ -137,7 +137,7 @@ def _check(asked: _Asked) -> None:
             param_hint="--like RUN",
         )
     if asked.model is not None and not asked.checkpoints:
-        raise typer.BadParameter("name the files of saved weights.", param_hint="CHECKPOINT...")
+        raise typer.BadParameter("name the files of saved weights.", param_hint="CHECKPOINT")
     if asked.model is None and (asked.steps is not None or asked.key is not None):
         raise typer.BadParameter("they go with --model and --probe only.", param_hint="--steps, --key")
     if asked.like is not None and asked.keep is not None:

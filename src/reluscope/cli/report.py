@@ -14,9 +14,12 @@ __all__ = ["report"]
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs, one or several.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help=".html for the page; .png, .pdf or .svg for a figure.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help=".html for the page; .png, .pdf or .svg for a figure."
+        ),
     ] = Path("report.html"),
     open_report: Annotated[bool, typer.Option("--open", help="Open it afterwards.")] = False,
     as_json: Annotated[

@@ -34,7 +34,7 @@ class Scale(StrEnum):
 
 
 def reproduce(
-    figure: Annotated[FigureName, typer.Argument(metavar="fig1|fig2|fig3|fig4", help="Which figure.")],
+    figure: Annotated[FigureName, typer.Argument(metavar="FIGURE", help="Which figure.")],
     scale: Annotated[
         Scale,
         typer.Option(help="smoke: embedded digits, a minute. laptop: CIFAR-10, hours. paper: as printed."),
@@ -47,10 +47,12 @@ def reproduce(
         "reproduction"
     ),
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many of each training. Default: the scale's number.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="How many of each training. Default: the scale's number."),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trainings at a time. Default: one per core; one on a GPU.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Trainings at a time. Default: one per core; one on a GPU."),
     ] = None,
     only: Annotated[
         list[str] | None,
@@ -106,10 +108,10 @@ def _list(figure: FigureName, scale: Scale, seeds: int | None, only: list[str], 
         return
     for name, spec in chosen:
         length = (
-            f"{spec.training.steps} updates" if spec.training.steps else f"{spec.training.epochs:g} epochs"
+            f"{spec.training.steps:,} updates" if spec.training.steps else f"{spec.training.epochs:g} epochs"
         )
         images = f"{spec.data.num_images:,} of " if spec.data.num_images else ""
-        print_line(f"{name:<40}{length:<14}{images}{spec.data.name}, probe {spec.probe.num_images:,}")
+        print_line(f"{name:<40}{length:<15}{images}{spec.data.name}, probe {spec.probe.num_images:,}")
 
 
 def _summarize(result: Reproduction) -> None:

@@ -42,7 +42,34 @@ def sites(
     elif not rows:
         print_line(f"{model}: no activation calls, observed or not")
     else:
-        print_table(rows, title=f"{model}: {len(rows)} activation calls")
+        _print(model, rows)
+
+
+def _print(address: str, rows: list[dict[str, Any]]) -> None:
+    """What is observed as a table, what is not as sentences: reasons have no room in a column of a terminal."""
+    observed = [row for row in rows if row["observed"]]
+    calls = "1 activation call" if len(rows) == 1 else f"{len(rows):,} activation calls"
+    print_line(f"{address}: {calls}, {len(observed):,} of them observed")
+    if observed:
+        print_table([_in_short(row) for row in observed])
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        if not row["observed"]:
+            by_reason.setdefault(row["reason"], []).append(f'"{row["site"]}"')
+    for reason, names in by_reason.items():
+        print_line(f"not observed: {', '.join(names)}: {reason}")
+
+
+def _in_short(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns that fit on a terminal; --json has all of them."""
+    return {
+        "site": row["site"],
+        "operation": row["operation"],
+        "kinks": row["kinks"],
+        "width": row["width"],
+        "positions": row["num_positions"],
+        "unit axis": f"{row['channel_dim']} ({row['channel_dim_source']})",
+    }
 
 
 def _find(made: Any, address: str, sizes: tuple[int, ...], smooth: bool) -> Any:
@@ -59,8 +86,8 @@ def _find(made: Any, address: str, sizes: tuple[int, ...], smooth: bool) -> Any:
     except Exception as error:
         shape = ",".join(map(str, sizes))
         raise MeasurementError(
-            f'"{address}" fails on an input of shape {shape}: {type(error).__name__}: {error} Give the shape '
-            "that the model takes, the batch first: --input 2,3,32,32."
+            f'"{address}" fails on an input of shape {shape}: {type(error).__name__}: {str(error).rstrip(". ")}. '
+            "Give the shape that the model takes, the batch first: --input 2,3,32,32."
         ) from error
 
 

@@ -117,8 +117,9 @@ def _list_presets(as_json: bool) -> None:
     if as_json:
         print_json(meanings)
         return
+    width = max(map(len, meanings)) + 2
     for name, text in meanings.items():
-        print_line(f"{name:<24}{text}")
+        print_line(f"{name:<{width}}{text}")
 
 
 def _in_words(result: TrainingResult) -> str:

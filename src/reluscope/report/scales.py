@@ -169,8 +169,8 @@ def _log_ticks(low: float, high: float, _: float) -> list[tuple[float, str]]:
         inside = [value for value in candidates if low - 1e-9 <= math.log10(value) <= high + 1e-9]
         if len(inside) >= 3:
             break
-    if len(inside) < 2:
-        inside = [10.0**low, 10.0**high]
+    if len(inside) < 2:  # hardly any range: round numbers, as on a linear scale
+        inside = nice_ticks(10.0**low, 10.0**high)
     every = math.ceil(len(inside) / 7)
     return [(math.log10(value), _short(value)) for value in inside[::every]]
 

@@ -161,7 +161,7 @@ def facts(view: RunView) -> dict[str, str]:
     found: dict[str, str] = {"Model": _model(info)}
     found["Probe"] = _probe(info.get("probe"))
     found["Measured in"] = _mode(info.get("mode"))
-    found["Sites"] = f"{len(view.sites):,} activation sites" if view.sites else ""
+    found["Sites"] = _num_sites(len(view.sites))
     found["Measurements"] = _measurements(view)
     found["When"] = _when(view)
     found["Cost"] = _cost(view)
@@ -169,6 +169,10 @@ def facts(view: RunView) -> dict[str, str]:
     found["End of training"] = _last_scalars(view)
     found["Environment"] = _environment(info.get("environment"))
     return {label: value for label, value in found.items() if value}
+
+
+def _num_sites(count: int) -> str:
+    return f"{count:,} activation site" + ("s" if count > 1 else "") if count else ""
 
 
 def _model(info: Mapping[str, Any]) -> str:

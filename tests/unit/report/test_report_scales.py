@@ -64,6 +64,14 @@ def test_every_scale_can_be_drawn(name: str, values: list[float]) -> None:
     assert len({text for _, text in scale.ticks}) == len(ticks)
 
 
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [([61.0, 139.0], ["80", "100", "120"]), ([1000.0], ["800", "1,000", "1,200", "1,400"])],
+)
+def test_counts_within_less_than_a_decade_have_round_ticks(values: list[float], texts: list[str]) -> None:
+    assert [text for _, text in fitted("total", values).ticks] == texts
+
+
 def test_numbers_and_ticks_as_people_write_them() -> None:
     assert [number(x) for x in (0.0, 12.0, 1e6, 0.12345678, 12345.6, 4.2e-6)] == [
         *("0", "12", "1,000,000", "0.1235", "12,346", "4.2e-06")
