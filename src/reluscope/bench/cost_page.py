@@ -46,6 +46,8 @@ reluscope bench counting --data-dir DATA -o counting.csv
 reluscope bench overhead --data-dir DATA -o overhead.csv
 ```
 
+and `python benchmarks/memory.py --data-dir DATA` for memory.
+
 Alternatives run in one process in turn, every second round in reverse order; a ratio is taken within each round, and
 its median stands here, with the 20th and 80th percentile behind it. Every result is read to the end, keys and counts,
 and all must agree.
