@@ -53,9 +53,9 @@ def paged_array(shape: Sequence[int], dtype: type, *, min_bytes: int = MIN_BYTES
         SpillError: a file for it could not be made, or the disk is full.
     """
     size, itemsize = int(np.prod(shape)), np.dtype(dtype).itemsize
-    if size * itemsize < min_bytes:
-        return np.empty(shape, dtype)
     folder = _FOLDER.get()
+    if size * itemsize < (min_bytes if folder is None else MIN_BYTES):
+        return np.empty(shape, dtype)
     if folder is not None:
         return np.frombuffer(_pages_of_file(folder, size * itemsize), dtype).reshape(shape)
     # Shared pages, which are the default, would stay with the system when they are given back.

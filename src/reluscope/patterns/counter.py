@@ -201,7 +201,8 @@ class PatternCounter:
         if self._is_closed and pairs and self._finished and self._finished.joint_pattern is None:
             raise DistributionError("this counter was closed without its pairs; call close(pairs=True)")
         if self._finished is None or (pairs and self._finished.joint_pattern is None):
-            self._finished = self._accumulator.finish(pairs=pairs)
+            finished: Finished = self._accumulator.finish(pairs=pairs)
+            self._finished = finished
         return self._finished
 
     def _checked_groups(
