@@ -41,7 +41,7 @@ def test_schema_1_layers():
     assert layers["exact"].all()
     assert "coverage" not in layers
     assert [text.split(":")[0] for text in run.warnings] == [
-        "1 activations were seen and not observed",
+        "1 activation was seen and not observed",
         'NaN among the pre-activations of "head.relu#1", first at step 0.',
     ]
 

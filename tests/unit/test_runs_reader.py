@@ -156,6 +156,16 @@ def test_what_is_no_run(tmp_path, path):
         open_run(tmp_path / path)
 
 
+def test_a_folder_of_runs_names_the_runs_in_it(tmp_path):
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
+    with pytest.raises(
+        RunNotFoundError, match=r'a folder of runs .*"[^"]*a", "[^"]*b", "[^"]*c" and 1 more\.'
+    ):
+        open_run(tmp_path)
+
+
 def test_a_damaged_part_is_named_and_the_rest_is_offered(folder):
     with RunWriter.resume(folder) as writer:
         for step in range(20, 300):
@@ -264,7 +274,7 @@ def test_warnings_name_what_a_reader_should_know(tmp_path):
     writer.close(complete=False)
     text = "\n".join(open_run(tmp_path / "run").warnings)
     assert "ended without closing it" in text
-    assert '1 activations were seen and not observed: "gelu"' in text
+    assert '1 activation was seen and not observed: "gelu"' in text
     assert (
         'NaN among the pre-activations of "stem.relu" and "head.relu" (2 of 2 sites), first at step 3' in text
     )
@@ -272,5 +282,5 @@ def test_warnings_name_what_a_reader_should_know(tmp_path):
         'coverage is below 0.5 at the last step for "stem.relu" and "head.relu" (2 of 2 sites), at 0.2: '
         in text
     )
-    assert 'the counts of "stem.relu", "head.relu" are estimates' in text
+    assert 'the counts of "stem.relu", "head.relu" did not fit the memory budget and are estimates' in text
     assert "two are missing." in text

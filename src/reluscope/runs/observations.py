@@ -71,9 +71,8 @@ def warnings(run: Run) -> list[str]:
     unobserved = run.info.get("unobserved") or []
     if unobserved:
         names = [str(one.get("name", one)) if isinstance(one, dict) else str(one) for one in unobserved]
-        found.append(
-            f"{len(names)} activations were seen and not observed: {_named(names)}; run.info says why."
-        )
+        seen = "1 activation was" if len(names) == 1 else f"{len(names)} activations were"
+        found.append(f"{seen} seen and not observed: {_named(names)}; run.info says why.")
     found += [finding.text for finding in run.health]
     layers = run.layers
     estimated = [site for site, exact in zip(layers["site"], layers["exact"], strict=True) if exact is False]

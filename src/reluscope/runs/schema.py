@@ -174,12 +174,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        found = "a file" if folder.exists() else "nothing"
-        if folder.is_dir():
-            found = f"a folder without {INFO_NAME}"
-        raise RunNotFoundError(
-            f'no run at "{folder}": found {found} there. A run is the folder that rs.Recorder was given as run.'
-        ) from None
+        raise RunNotFoundError(f'no run at "{folder}": {_what_is_there(folder)}') from None
     except (ValueError, UnicodeDecodeError) as error:
         raise RunCorruptError(
             f'"{path}" is damaged: {error}. The tables beside it are still readable: rs.open_run("{folder}", '
@@ -189,6 +184,19 @@ def read_info(folder: Path) -> dict[str, Any]:
         raise RunCorruptError(f'"{path}" holds a {type(info).__name__}, not the description of a run.')
     check_version(info.get("schema_version"), path)
     return info
+
+
+def _what_is_there(folder: Path) -> str:
+    """Where there is no run: what there is, and, for a folder of runs, which these are."""
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        return f"found {found} there. A run is the folder that rs.Recorder was given as run."
+    runs = sorted(path.parent.name for path in folder.glob(f"*/{INFO_NAME}"))
+    if not runs:
+        return f"found a folder without {INFO_NAME} there. A run is the folder that rs.Recorder was given as run."
+    named = ", ".join(f'"{folder / name}"' for name in runs[:3])
+    further = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+    return f"found a folder of runs there. Name one or several of them: {named}{further}."
 
 
 def write_info(folder: Path, info: Mapping[str, Any]) -> None:
