@@ -29,7 +29,7 @@ from reluscope.kernels.native import (
     field_of,
     job_of,
 )
-from reluscope.kernels.pack import pack_planes, pack_rows
+from reluscope.kernels.pack import pack_planes, pack_rows, pack_tight
 from reluscope.kernels.pages import paged_array
 from reluscope.kernels.values import Values
 
@@ -67,8 +67,8 @@ def _add_group(words, size, first, groups, positions, group_bits):  # pragma: no
 
 @functools.cache
 def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
-    """The task for a layout ("rows", "planes", or "words" that are packed already) and two integer types."""
-    is_planes, is_words = layout == "planes", layout == "words"
+    """The task for a layout ("rows", "tight" rows as wide as a raw key, "planes", or "words" packed already) and two types."""
+    is_planes, is_words, is_tight = layout == "planes", layout == "words", layout == "tight"
 
     def task(pointer):  # pragma: no cover - compiled
         job = job_of(pointer)
@@ -88,6 +88,21 @@ def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
             start = block * BLOCK
             stop = min(start + BLOCK, num_rows)
             size = stop - start
+            if is_tight and job[HOT] == 0 and size == BLOCK:
+                place = atomic_add(field_of(job, RAW_SIZE), np.int64(size))
+                rows = array_at(job[SOURCE], (num_rows, num_units), value_type)
+                tight = array_at(job[RAW] + raw.itemsize * place, (size * num_units // 64,), np.uint64)
+                num_nan += np.int64(pack_tight(rows, start, stop, thresholds, infinity, tight))
+                both = np.uint64(0), FULL
+                for index in range(tight.size):
+                    both = both[0] | tight[index], both[1] & tight[index]
+                if raw.itemsize == 4:  # two keys to a word
+                    half = np.uint64(32)
+                    low = FULL >> half
+                    both = (both[0] | both[0] >> half) & low, both[1] & (both[1] >> half) & low
+                some |= both[0]
+                every &= both[1]
+                continue
             if is_words:
                 packed = array_at(job[SOURCE], (num_rows,), np.uint64)
                 for index in range(size):
@@ -214,7 +229,8 @@ class RawKeys:
         if groups is not None:
             positions = form.num_evaluations // form.num_samples
             grouping = [groups.ctypes.data + groups.itemsize * (start // positions), positions, group_bits]
-        task = _task(form.layout, bits.type, self._type)
+        is_tight = form.layout == "rows" and groups is None and form.num_units == 8 * self._keys.itemsize
+        task = _task("tight" if is_tight else form.layout, bits.type, self._type)
         self._add(task, [*source, *grouping], (stop - start) * form.num_units, hot)
 
     def add_words(self, words: np.ndarray, hot: HotKeys | None) -> None:

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["pack_planes", "pack_rows", "spread_bits"]
+__all__ = ["pack_planes", "pack_rows", "pack_tight", "spread_bits"]
 
 ONE = np.uint64(1)
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -166,6 +166,34 @@ def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no c
             words[index, num_full] = above
             num_nan += _popcount(nan)
         index += 1
+    return num_nan
+
+
+@njit(nogil=True, cache=True)
+def pack_tight(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
+    """Pack evaluations start..stop of values uint (E, U) side by side, 64 / U to a word; U divides 64.
+
+    `words` uint64 holds (stop - start) U bits, the first evaluation lowest; what the last word has no evaluation for is 0.
+    The words take an eighth of the memory of those of `pack_rows` where U is 8. Returns the number of NaN.
+    """
+    address = values.ctypes.data
+    start_above, length, low_start, low_length = thresholds[0], thresholds[1], thresholds[2], thresholds[3]
+    first, last = start * values.shape[1], stop * values.shape[1]
+    num_full = (last - first) // 64
+    num_nan = np.uint64(0)
+    for word in range(num_full):
+        offset = first + 64 * word
+        above = _range_64(address, offset, start_above, length)
+        if low_length != 0:
+            above |= _range_64(address, offset, low_start, low_length)
+        num_nan += _popcount(_nan_64(address, offset, infinity))
+        words[word] = above
+    rest = last - first - 64 * num_full
+    if rest:
+        ranges = (start_above, length, low_start, low_length)
+        above, nan = _masks(address, values.size, first + 64 * num_full, rest, ranges, infinity)
+        words[num_full] = above
+        num_nan += _popcount(nan)
     return num_nan
 
 
