@@ -25,6 +25,8 @@ SEGMENT = 1 << 20
 SMALL = 1 << 21
 # Bytes of raw keys that may wait for each row of the table they would make, 16 bytes itself.
 WAITING = 12
+# The next look at them pays only if they may grow by so much until then.
+GROWTH = 1.25
 
 
 class WordAccumulator:
@@ -141,8 +143,9 @@ class WordAccumulator:
         waiting = self._raw.nbytes
         if waiting < self._look_at:
             return False
-        self._look_at = 2 * waiting
-        return waiting > WAITING * max(len(self._keys), self._raw.estimate_distinct())
+        # As long as fewer wait than the patterns seen so far are worth, nothing can have changed.
+        self._look_at = WAITING * max(len(self._keys), self._raw.estimate_distinct())
+        return self._look_at < GROWTH * waiting
 
     def _compact(self, *, last: bool = False) -> None:
         """Bring everything counted into the table; if it is the last time, the raw keys' memory goes back on the way."""

@@ -67,10 +67,16 @@ def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
 
 @njit(nogil=True, cache=True)
 def sort_keys(keys, scratch, top):  # pragma: no cover - compiled
-    """Sort keys (R,) that agree from bit `top` on; scratch is at least as long.
+    """Sort keys (R,), R >= 1, that agree from bit `top` on; scratch is at least as long.
 
     Three passes tell most keys apart. Those that then tie are mostly equal, and if they are not, they are few.
     """
+    # A part holds neighbours in value: often they agree in some more bits, and shorter digits are faster.
+    differing = keys[0] ^ keys[0]
+    for index in range(keys.size):
+        differing |= keys[index] ^ keys[0]
+    while top > 1 and np.uint64(differing) >> np.uint64(top - 1) == 0:
+        top -= 1
     low = max(0, top - 3 * DIGIT)
     radix_sort(keys, scratch[: keys.size], low, top)
     if low == 0:
