@@ -189,19 +189,19 @@ def test_what_covered_sites_alone_say_is_shown_and_decides_nothing():
         )  # fmt: skip
         return decide_claim(claim, [covered])
 
-    few = result(7)
+    few = result(2)
     (part,) = few.parts
     assert (few.verdict, part.verdict, part.checks[0].value) == (Verdict.TOO_SMALL, Verdict.TOO_SMALL, 9.0)
     alone = part.at_covered
-    assert (alone.verdict, alone.reason, alone.sites) == (Verdict.SUPPORTED, "", tuple(range(7)))
-    assert alone.checks[0].value == 3.0
-    text = "at the covered sites alone (of 0-6) supported"
+    assert (alone.verdict, alone.reason, alone.sites) == (Verdict.SUPPORTED, "", (0, 1))
+    assert alone.checks[0].value == 0.5
+    text = "at the covered sites alone (of 0-1) supported"
     assert decided_on(few).endswith(f"; the part: {text}")
-    assert f"  - {text}\n    - T: 3 < 4: holds\n" in claims_page([few])
+    assert f"  - {text}\n    - T: 0.5 < 4: holds\n" in claims_page([few])
     (values,) = claims_as_dict([few])["claims"][0]["parts"]
-    assert values["at_covered_sites"]["sites"] == list(range(7))
+    assert values["at_covered_sites"]["sites"] == [0, 1]
     # with enough of them there is one answer, and without any there is no second one
-    assert result(10).verdict is Verdict.CONTRADICTED
+    assert [result(num).verdict for num in (3, 10)] == [Verdict.SUPPORTED, Verdict.CONTRADICTED]
     assert [result(num).parts[0].at_covered for num in (0, 10)] == [None, None]
 
 
@@ -237,28 +237,47 @@ def test_texts_of_needs():
     assert Need(experiment="fig3", net="convnet", method="cyclic").text == "fig3 of convnet (relu, cyclic)"
 
 
-def test_half_of_the_sites_have_to_be_covered():
-    run = study(coverage=lambda step, site: 1.0 if step == 10 or site < 10 else 0.49)
+def test_covered_sites_decide_when_there_are_three():
+    run = study(coverage=lambda step, site: 1.0 if step == 10 or site < 3 else 0.49)
     evidence = Evidence([run])
-    assert evidence.covered([(run, [1, 10])], np.arange(19)).tolist() == list(range(10))
-    assert (evidence.too_small, sorted(evidence.sites)) == ([], list(range(10)))
+    assert evidence.covered([(run, [1, 10])], np.arange(19)).tolist() == [0, 1, 2]
+    assert evidence.covered([(run, 1)], np.arange(1, 3)).tolist() == [1, 2]  # about two sites only
+    assert (evidence.too_small, sorted(evidence.sites)) == ([], [0, 1, 2])
     assert evidence.covered([(run, 10)], np.arange(19)).tolist() == list(range(19))
-    assert evidence.covered([(run, 1)], np.arange(9, 12)).tolist() == [9, 10, 11]
+    assert evidence.covered([(run, 1)], np.arange(1, 4)).tolist() == [1, 2, 3]
     assert evidence.too_small == [
-        "ResNet-20: coverage is at least 0.5 at 1 of the 3 sites 9-11 only, 1 at step 1"
+        "ResNet-20: coverage is at least 0.5 at 2 of the 3 sites 1-3 only, 2 at step 1"
     ]
 
 
+def test_of_an_extreme_or_a_spread_half_of_the_sites_have_to_be_covered():
+    run = study(coverage=lambda step, site: 1.0 if site < 10 else 0.49)
+    evidence = Evidence([run])
+    assert evidence.covered([(run, 1)], np.arange(19), most=True).tolist() == list(range(10))
+    assert not evidence.lacks_coverage
+    assert evidence.covered([(run, 1)], np.arange(1, 19), most=True).tolist() == list(range(1, 10))
+    assert not evidence.lacks_coverage
+    assert evidence.covered([(run, 1)], np.arange(2, 19), most=True).tolist() == list(range(2, 19))
+    assert evidence.lacks_coverage
+
+
+def test_without_a_covered_site_nothing_is_decided():
+    run = study(coverage=lambda step, site: 0.49)
+    evidence = Evidence([run], min_sites=1)
+    assert evidence.covered([(run, 1)], np.arange(2)).tolist() == [0, 1]
+    assert evidence.lacks_coverage
+
+
 def test_too_few_covered_sites_are_told_with_the_nets_and_the_step():
-    at_first = study(coverage=lambda step, site: 0.2 if step == 1 and site > 3 else 1.0)
-    prelu = study(activation="prelu", coverage=lambda step, site: 0.2 if site < 12 else 1.0)
+    at_first = study(coverage=lambda step, site: 0.2 if step == 1 and site > 1 else 1.0)
+    prelu = study(activation="prelu", coverage=lambda step, site: 0.2 if site != 1 else 1.0)
     evidence = Evidence([at_first, prelu])
     evidence.covered([(at_first, [1, 10, 50])], np.arange(19))
     evidence.covered([(at_first, 10), (prelu, [1, 10])], np.arange(19))
     assert evidence.too_small == [
-        "ResNet-20: coverage is at least 0.5 at 4 of the 19 sites 0-18 only, 4 at step 1",
-        "ResNet-20 relu constant and ResNet-20 prelu constant: coverage is at least 0.5 at 7 of the 19 sites 0-18 only, "
-        "7 at step 1",
+        "ResNet-20: coverage is at least 0.5 at 2 of the 19 sites 0-18 only, 2 at step 1",
+        "ResNet-20 relu constant and ResNet-20 prelu constant: coverage is at least 0.5 at 1 of the 19 sites 0-18 only, "
+        "1 at step 1",
     ]
 
 

@@ -107,7 +107,8 @@ print(field("VmHWM") - before, held, counts.nbytes, counts.num_patterns)
 )
 def test_the_peak_is_at_most_twice_the_tables_where_all_patterns_differ(width, num_groups, bytes_per_pattern):
     words = [sys.executable, "-c", _PEAK, str(width), str(num_groups)]
-    found = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    for _ in range(2):  # a kernel that the first compiles takes memory too
+        found = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     peak, held, size, num_patterns = map(int, found.split())
     assert num_patterns > 1_000_000
     assert size == num_patterns * bytes_per_pattern

@@ -72,7 +72,7 @@ class PartResult:
         verdict, reason: how, and why not.
         checks: the inequalities with their numbers.
         runs, num_seeds, num_images, sites: what they are of.
-        at_covered: the same part at the covered sites alone, where fewer than half of the sites are covered and
+        at_covered: the same part at the covered sites alone, where too few sites are covered and
             `checks` therefore show numbers of the sample; shown for information, no verdict depends on it.
     """
 
@@ -127,7 +127,7 @@ def _decide_part(part: Part, studies: Sequence[Study]) -> PartResult:
     result = _decide_on(part, evidence)
     if not evidence.lacks_coverage:
         return result
-    covered = Evidence(studies, min_share=0.0)
+    covered = Evidence(studies, min_sites=1)
     at_covered = _decide_on(part, covered)
     # Where not even one site of each group is covered, there is nothing to add.
     return result if covered.lacks_coverage else replace(result, at_covered=at_covered)

@@ -121,7 +121,7 @@ def _over_time(evidence: Evidence, study: Study) -> tuple[np.ndarray, np.ndarray
     steps = study.full_epochs()
     if len(steps) < 3:
         raise Undecidable(Verdict.NOT_MEASURED, f"{study.title} needs a measurement at every epoch")
-    sites = evidence.covered([(study, np.append(steps, study.end))], np.arange(study.num_sites))
+    sites = evidence.covered([(study, np.append(steps, study.end))], np.arange(study.num_sites), most=True)
     return steps, study.similar(study.end, steps).values[:, sites], sites
 
 

@@ -30,7 +30,7 @@ _LATE = 500
 def _lowest_largest(evidence: Evidence, study: Study, reference: int, last: int) -> tuple[float, float]:
     """max_l T at the reference step, and the least value of max_l T after it, up to step `last`."""
     steps = evidence.window(study, reference + 1, last)
-    sites = evidence.covered([(study, np.append(steps, reference))], np.arange(study.num_sites))
+    sites = evidence.covered([(study, np.append(steps, reference))], np.arange(study.num_sites), most=True)
     before = study.at("total", reference)[sites].max()
     return float(before), float(study.at("total", steps)[:, sites].max(axis=1).min())
 
@@ -186,7 +186,7 @@ A3 = Claim(
 def _some_dense(evidence: Evidence) -> Iterator[Check]:
     def largest(study: Study) -> float:
         steps = evidence.window(study, 1, 300)
-        sites = evidence.covered([(study, steps)], np.arange(study.num_sites))
+        sites = evidence.covered([(study, steps)], np.arange(study.num_sites), most=True)
         return study.at("max_frequency", steps)[:, sites].max()
 
     values = per_seed(evidence.take(_EARLY["convnet"]), largest)
@@ -197,7 +197,7 @@ def _some_dense(evidence: Evidence) -> Iterator[Check]:
 def _later_thin(evidence: Evidence) -> Iterator[Check]:
     def largest(study: Study) -> float:
         steps = evidence.window(study, _LATE)
-        sites = evidence.covered([(study, steps)], np.arange(1, study.num_sites))
+        sites = evidence.covered([(study, steps)], np.arange(1, study.num_sites), most=True)
         return study.at("max_frequency", steps)[:, sites].max()
 
     values = per_seed(evidence.take(_EARLY["convnet"]), largest)
@@ -207,7 +207,7 @@ def _later_thin(evidence: Evidence) -> Iterator[Check]:
 def _deep_thinner(evidence: Evidence) -> Iterator[Check]:
     def least(study: Study) -> float:
         steps, block = evidence.window(study, _LATE), study.stages[2]
-        sites = evidence.covered([(study, steps)], block)
+        sites = evidence.covered([(study, steps)], block, most=True)
         found = study.at("max_frequency", steps)[:, sites].max(axis=0).min()
         if found >= 1e-5 and len(sites) < len(block):  # a site that is not covered might be the one
             evidence.limit("no covered site of block 3 is below 1e-5, and not all are covered")

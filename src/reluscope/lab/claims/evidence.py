@@ -30,9 +30,9 @@ __all__ = [
 MIN_COVERAGE = 0.5
 """Least coverage of a site at which a claim is decided."""
 
-# A statement about a group of sites is decided only when at least this share of the group is covered: what holds
-# in the best-covered corner need not hold in the rest.
-_MIN_SHARE_OF_SITES = 0.5
+# A statement about a group of sites (or of pairs of them) is decided on its covered ones when there are so many: from
+# fewer no trend over sites can be read.
+_MIN_SITES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +96,11 @@ class Evidence:
 
     Args:
         studies: what there is to hand out.
-        min_share: of the sites that a statement is about, how many have to be covered; 0: one is enough.
+        min_sites: how many of the sites that a statement is about have to be covered, if it is about so many.
     """
 
-    def __init__(self, studies: Sequence[Study], *, min_share: float = _MIN_SHARE_OF_SITES) -> None:
-        self._studies, self._min_share = studies, min_share
+    def __init__(self, studies: Sequence[Study], *, min_sites: int = _MIN_SITES) -> None:
+        self._studies, self._min_sites = studies, min_sites
         self.runs: list[str] = []
         self.sites: set[int] = set()
         self.num_images: set[int] = set()
@@ -133,18 +133,27 @@ class Evidence:
         if reason not in self.too_small:
             self.too_small.append(reason)
 
-    def enough(self, num_covered: int, num_asked: int) -> bool:
-        """Whether so many covered sites, or pairs of them, stand for all that a statement is about."""
-        return num_covered > 0 and num_covered >= self._min_share * num_asked
+    def enough(self, num_covered: int, num_asked: int, *, most: bool = False) -> bool:
+        """Whether so many covered sites, or pairs of them, can stand for all that a statement is about.
+
+        Args:
+            num_covered, num_asked: how many of how many.
+            most: the statement is about the extreme or the spread over all of them, and of these a corner says nothing:
+                half have to be covered.
+        """
+        wanted = max(1, min(self._min_sites, num_asked))
+        return num_covered >= (max(wanted, num_asked / 2) if most and self._min_sites > 1 else wanted)
 
     def covered(
         self,
         measurements: Iterable[tuple[Study, int | Sequence[int] | np.ndarray]],
         sites: Sequence[int] | np.ndarray,
+        *,
+        most: bool = False,
     ) -> np.ndarray:
         """Those of `sites` that are covered in every one of these measurements.
 
-        When fewer than half are, that is noted as a limit and all of them come back, to be shown.
+        When too few are, that is noted as a limit and all of them come back, to be shown; `most` as in `enough`.
         """
         sites, measurements = np.asarray(sites), list(measurements)
         keep = np.ones(len(sites), dtype=bool)
@@ -156,20 +165,28 @@ class Evidence:
             if held[least].sum() < fewest:
                 fewest, step_of_fewest = int(held[least].sum()), int(np.atleast_1d(steps)[least])
         studies = [study for study, _ in measurements]
-        return self.choose(keep, sites, studies, note=f", {fewest} at step {step_of_fewest:,}")
+        note = f", {fewest} at step {step_of_fewest:,}"
+        return self.choose(keep, sites, studies, note=note, most=most)
 
     def choose(
-        self, covered: np.ndarray, sites: np.ndarray, studies: Sequence[Study], *, note: str = ""
+        self,
+        covered: np.ndarray,
+        sites: np.ndarray,
+        studies: Sequence[Study],
+        *,
+        note: str = "",
+        most: bool = False,
     ) -> np.ndarray:
-        """The covered ones of these sites; all of them, and a limit noted, when fewer than half are.
+        """The covered ones of these sites; all of them, and a limit noted, when too few are.
 
         Args:
             covered: for each site whether it is.
             sites: which a statement is about.
             studies: in which they have to be covered, for the reason.
             note: what to add to the reason.
+            most: as in `enough`.
         """
-        if not self.enough(int(covered.sum()), len(sites)):
+        if not self.enough(int(covered.sum()), len(sites), most=most):
             methods = {(study.activation, study.method) for study in studies}
             names = [
                 study.net_title + (f" {study.activation} {study.method}" if len(methods) > 1 else "")

@@ -85,7 +85,9 @@ def _prelu_inverts(evidence: Evidence) -> Iterator[Check]:
         sites = evidence.covered([(study, study.end) for study in studies], block)
         pairs = inner_pairs(sites)
         if not evidence.enough(len(pairs), len(inner_pairs(block))):
-            evidence.limit("fewer than half of the pairs of block 2 are covered", coverage=True)
+            evidence.limit(
+                f"{len(pairs)} of {len(inner_pairs(block))} pairs of block 2 are covered", coverage=True
+            )
             pairs = inner_pairs(block)
         rows = [study.at(_H, study.end) for study in studies]
         values.append([float((row[pairs[:, 1]] - row[pairs[:, 0]]).mean()) for row in rows])

@@ -14,11 +14,11 @@ __all__ = ["claims_as_dict", "claims_page", "decided_on", "number", "verdict_cou
 
 _INTRODUCTION = (
     "Each claim of Hartmann, Franzen, Brodehl 2021 is a predicate over stored runs, fixed before any real run was "
-    "looked at. A claim is decided only at sites whose coverage is at least 0.5 at the measurements compared; otherwise "
-    'the scale is too small. It is "contradicted" when any part of it is, and "supported" when no part is contradicted '
-    "and all its main parts are supported; further parts may stay open, and parts reported apart never count. Where fewer "
-    "than half of the sites of a statement are covered, what the covered ones alone say stands below it and decides "
-    "nothing. With three "
+    "looked at. A claim is decided only at the sites whose coverage is at least 0.5 at the measurements compared, and each "
+    "verdict names them; with fewer than three (or fewer pairs of them) the scale is too small. Until figures 2 and 4 had "
+    "been looked at, half of the sites had to be covered, which left every claim open on 4,000 images. "
+    'A claim is "contradicted" when any part of it is, and "supported" when no part is contradicted '
+    "and all its main parts are supported; further parts may stay open, and parts reported apart never count. With three "
     "or more seeds a difference counts when it exceeds two standard errors of the mean. Step s here is s updates; the "
     "paper's initialisation is our step 1."
 )

@@ -23,7 +23,7 @@ _H = "relative_entropy"
 def _covered_pairs(
     evidence: Evidence, study: Study, steps: Sequence[int], sites: np.ndarray, *, first_of_blocks: bool = True
 ) -> np.ndarray:
-    """The inner pairs of these sites with both covered at all steps; all pairs, and a limit, below half of them.
+    """The inner pairs of these sites with both covered at all steps; all pairs, and a limit, if these are too few.
 
     Without `first_of_blocks` not the pairs that begin right behind a strided convolution, where relative entropy rises
     in plain nets too.
