@@ -81,6 +81,21 @@ def test_every_16_bit_value(oracle, dtype):
     assert num_nan == int(values.isnan().sum())
 
 
+@pytest.mark.parametrize("is_rows", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_edges_of_what_is_above(oracle, dtype, is_rows):
+    """Zeros, the least and the largest numbers, infinities, and the NaN next to these, of both signs."""
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
+    infinity = int(torch.tensor(float("inf"), dtype=dtype).view(bits))
+    magnitudes = torch.tensor([0, 1, infinity - 1, infinity, infinity + 1, torch.iinfo(bits).max], dtype=bits)
+    values = torch.cat([magnitudes, magnitudes | torch.iinfo(bits).min]).view(dtype).repeat(2, 1)
+    for kinks in ((0.0,), (-1.0,), (0.0, -1.0)):
+        words, num_nan = pack(values.t() if is_rows else values[None], 1, kinks)
+        expected = oracle.brute_bits(values.t(), 1, kinks)
+        oracle.assert_same(words, oracle.words_of(expected))
+        assert num_nan == 8
+
+
 @pytest.mark.parametrize(
     "view",
     [

@@ -4,8 +4,9 @@ A batch is read where it lies, in the stream that made it, and becomes rows that
 patterns are narrow). Once enough wait they are counted in a stream beside the forward pass. The host asks the device
 for nothing until the tables are finished.
 """
-# Triton is there on Linux only; without it, kernels look like plain functions.
+# Triton is there on Linux only, and what its annotations say is true inside a kernel, not where one is called.
 # pyright: reportMissingImports=false, reportIndexIssue=false
+# pyright: reportArgumentType=false
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from reluscope.kernels.fingerprint import hash_keys
 from reluscope.kernels.gpu_hash import HashTable
 from reluscope.kernels.gpu_streams import on_device, side_stream
 from reluscope.kernels.gpu_tables import SortedTable, finish_dense, finish_rows
-from reluscope.kernels.gpu_values import DeviceValues
+from reluscope.kernels.gpu_values import DeviceValues, Geometry
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.values import FORMATS, Form
 
@@ -85,9 +86,9 @@ def pack(values: DeviceValues) -> tuple[np.ndarray, int]:
                 num_nan,
                 form.num_evaluations,
                 form.width,
-                *_walk(values),
+                *_walk(values.geometry),
                 BLOCK=block,
-                **_look(values),
+                **_look(values.geometry),
             )
     return words.cpu().numpy().view(np.uint64), int(num_nan)
 
@@ -146,12 +147,12 @@ class DeviceDense(_DeviceCount):
                 form.width,
                 form.num_evaluations // max(1, form.num_samples),
                 max(1, self._plan.num_groups),
-                *_walk(values),
+                *_walk(values.geometry),
                 GROUPED=groups is not None,
                 BINS=max(64, triton.next_power_of_2(num_counters)) if num_counters <= MAX_BINS else 0,
                 ROUNDS=ROUNDS,
                 BLOCK=BLOCK["dense"],
-                **_look(values),
+                **_look(values.geometry),
             )
         return 0
 
@@ -211,14 +212,14 @@ class DeviceRows(_DeviceCount):
                 form.num_evaluations,
                 form.width,
                 form.num_evaluations // max(1, form.num_samples),
-                *_walk(values),
+                *_walk(values.geometry),
                 HALVES=0 if plan.is_fingerprint else -(-form.width // 32),
                 GROUPED=groups is not None,
                 GROUP_BITS=plan.group_bits,
                 ROW_BITS=plan.row_bits,
                 NUM_COLUMNS=plan.num_columns,
                 BLOCK=block,
-                **_look(values),
+                **_look(values.geometry),
             )
         return 0
 
@@ -312,20 +313,20 @@ def hash_keys_on(seed: int, num_words: int, device: torch.device) -> torch.Tenso
     return torch.from_numpy(hash_keys(seed, num_words).view(np.int64).copy()).to(device)
 
 
-def _walk(values: DeviceValues) -> tuple[int, ...]:
+def _walk(geometry: Geometry) -> tuple[int, ...]:
     """Sizes and strides as the kernels take them."""
-    geometry = values.geometry
     return (*geometry.sizes[1:], *geometry.strides, geometry.unit_stride)
 
 
-def _look(values: DeviceValues) -> dict[str, Any]:
-    """What a kernel of this shape and these kinks is compiled for."""
-    form, geometry = values.form, values.geometry
+@functools.lru_cache(maxsize=4096)
+def _look(geometry: Geometry) -> dict[str, Any]:
+    """What a kernel of this shape and these kinks is compiled for; batches of one shape share their geometry."""
+    form = geometry.form
     narrow, word = TYPES[form.format.bits.itemsize]
     return {
+        "NUM_AXES": geometry.num_axes,
         "NARROW": narrow,
         "WORD": word,
-        "NUM_AXES": geometry.num_axes,
         "KINKS": len(form.kinks),
         "LANES": min(32, triton.next_power_of_2(form.width)),
         "PLANES": geometry.is_planes,

@@ -9,8 +9,9 @@ EMPTY is counted beside the table.
 
 Limits: 2^31 rows per launch, fewer than 2^62 evaluations in all.
 """
-# Triton is there on Linux only; without it, kernels look like plain functions.
+# Triton is there on Linux only, and what its annotations say is true inside a kernel, not where one is called.
 # pyright: reportMissingImports=false, reportIndexIssue=false
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false
 
 from __future__ import annotations
 

@@ -3,8 +3,9 @@
 Axes: C columns of a row, P rows of a table, (C, P), ordered as signed integers, the last column most significant. The
 library's finished tables lie on the host (`PatternCounts`); what brings them here is RELUSCOPE_KERNELS=triton.
 """
-# Triton is there on Linux only; without it, kernels look like plain functions.
+# Triton is there on Linux only, and what its annotations say is true inside a kernel, not where one is called.
 # pyright: reportMissingImports=false, reportIndexIssue=false
+# pyright: reportArgumentType=false
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ sorts as unsigned. Limits: none on E and U but memory; offsets are 64-bit.
 
 Bits are compared as integers with the thresholds of `values.Form`, as on the CPU: no rounding, no flushed denormals.
 """
-# Triton is there on Linux only; without it, kernels look like plain functions.
+# Triton is there on Linux only, and what its annotations say is true inside a kernel, not where one is called.
 # pyright: reportMissingImports=false, reportIndexIssue=false
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
