@@ -99,7 +99,7 @@ class OverheadBenchmark:
             pairs=min(self.pairs, 3),
             steps=tuple(min(step, 2) for step in self.steps),
             most_evaluations=300_000,
-            seconds=1.0,
+            seconds=20.0,
         )
 
     def cases(self) -> list[Case]:
