@@ -57,12 +57,12 @@ def small(monkeypatch):
 def batches_of(width: int, dtype: torch.dtype) -> list[torch.Tensor]:
     """Batches with few units that vary, NaN, zeros of both signs, nothing, and a batch that was there before."""
     generator = torch.Generator().manual_seed(width)
-    varying = torch.rand(width, generator=generator) < 4 / width
+    varying = torch.rand(width, generator=generator) < 5 / width
     varying[[0, -1]] = True
     batches = []
     for num_samples in (4, 1, 0, 6):
         values = torch.randn(num_samples, width, 3, generator=generator)
-        values = torch.where(varying[None, :, None], values, values.abs() - 0.1).to(dtype)
+        values = torch.where(varying[None, :, None], values, values.abs() + 0.1).to(dtype)
         values[:, 0, 0] = torch.tensor([float("nan"), -0.0, 0.0, 1.0, 2.0, -1.0], dtype=dtype)[:num_samples]
         batches.append(values.transpose(1, 2).contiguous().transpose(1, 2))
     return [*batches, batches[0]]
@@ -114,6 +114,18 @@ def test_the_order_of_batches_changes_nothing_and_a_count_goes_on_after_a_look(s
         counter.update(batches[index].to(DEVICE), groups=groups)
     assert_same_counts(counter, expected)
     counter.close(pairs=True)
+    assert_same_counts(counter, expected)
+
+
+@pytest.mark.parametrize("width", [5, 40, 70])
+def test_a_forward_pass_in_inference_mode(small, width):
+    """What was made in there is written to outside."""
+    batches = batches_of(width, torch.float32)
+    expected = count_all([*batches, batches[3]], 0, DEVICE)
+    with torch.inference_mode():
+        counter = count_all([batch.clone() for batch in batches], 0, DEVICE)
+    counter.counts()
+    counter.update(batches[3].to(DEVICE))
     assert_same_counts(counter, expected)
 
 

@@ -93,14 +93,21 @@ def pack(values: DeviceValues) -> tuple[np.ndarray, int]:
     return words.cpu().numpy().view(np.uint64), int(num_nan)
 
 
+# A model may run its forward pass in inference mode; what is counted there lives on outside of it, where tensors that
+# were made inside could not be written to any more.
+_OWN_MODE = torch.inference_mode(False)
+
+
 class _DeviceCount:
     """What both kinds of count share: the device, the NaN seen, and the stream of the last batch."""
 
+    @_OWN_MODE
     def __init__(self, plan: KeyPlan, device: torch.device) -> None:
         self._plan, self._device = plan, device
         self._nan = torch.zeros(1, dtype=torch.int64, device=device)
         self._stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
 
+    @_OWN_MODE
     def num_nan(self) -> int:
         """NaN among all values so far. Waits for the device."""
         self._follow()
@@ -122,6 +129,7 @@ class _DeviceCount:
 class DeviceDense(_DeviceCount):
     """Counts patterns of at most 16 bits in place, in the kernel that reads the values."""
 
+    @_OWN_MODE
     def __init__(self, plan: KeyPlan, device: torch.device) -> None:
         super().__init__(plan, device)
         self._counters = torch.zeros(max(1, plan.num_groups) << plan.width, dtype=torch.int64, device=device)
@@ -130,6 +138,7 @@ class DeviceDense(_DeviceCount):
     def nbytes(self) -> int:
         return self._counters.nbytes
 
+    @_OWN_MODE
     def add(self, values: DeviceValues, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns 0: `num_nan` knows of NaN."""
         form, num_counters = values.form, len(self._counters)
@@ -156,12 +165,14 @@ class DeviceDense(_DeviceCount):
             )
         return 0
 
+    @_OWN_MODE
     def add_words(self, words: np.ndarray) -> None:
         """Count patterns of the host that are packed already, uint64 (E, 1), without groups."""
         self._follow()
         places = torch.from_numpy(words[:, 0].astype(np.int64)).to(self._device)
         self._counters += torch.bincount(places, minlength=len(self._counters))
 
+    @_OWN_MODE
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
         self._follow()
@@ -174,6 +185,7 @@ class DeviceDense(_DeviceCount):
 class DeviceRows(_DeviceCount):
     """Counts wider patterns: rows wait on the device until there are enough to count at once."""
 
+    @_OWN_MODE
     def __init__(self, plan: KeyPlan, device: torch.device, *, waiting: int = WAITING) -> None:
         super().__init__(plan, device)
         self._dtype = torch.int32 if plan.row_bits <= 32 else torch.int64
@@ -192,6 +204,7 @@ class DeviceRows(_DeviceCount):
         table = self._sorted.nbytes if self._hash is None else self._hash.nbytes
         return self._raw.nbytes + table
 
+    @_OWN_MODE
     def add(self, values: DeviceValues, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns 0: `num_nan` knows of NaN."""
         form, plan = values.form, self._plan
@@ -223,6 +236,7 @@ class DeviceRows(_DeviceCount):
             )
         return 0
 
+    @_OWN_MODE
     def add_words(self, words: np.ndarray) -> None:
         """Count patterns of the host that are packed already, uint64 (E, W), without groups."""
         if len(words) == 0:
@@ -237,6 +251,7 @@ class DeviceRows(_DeviceCount):
             columns = columns ^ -(1 << 63)
         self._next(len(words)).copy_(columns)
 
+    @_OWN_MODE
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
         self._follow()

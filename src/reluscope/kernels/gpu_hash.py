@@ -7,7 +7,7 @@ can wait for ever; a program goes on until each of its rows has found its slot, 
 slots are always free. Counts are sums of integers: the order of the additions changes nothing. The row that looks like
 EMPTY is counted beside the table.
 
-Limits: 2^31 rows per launch, fewer than 2^62 evaluations in all.
+Limits: 2^31 slots, fewer than 2^63 evaluations.
 """
 # Triton is there on Linux only, and what its annotations say is true inside a kernel, not where one is called.
 # pyright: reportMissingImports=false, reportIndexIssue=false
@@ -29,6 +29,7 @@ BLOCK = 256
 # Keys whose weight a program gathers before it goes to the table: a key of share 0.3 is among four at 76 %.
 ROUNDS = 4
 MIN_SLOTS = 1 << 12
+MAX_ROWS = 1 << 30  # per launch: a row's number has 32 bits
 # Slots from which on the host would rather wait for the counter than double on a mere bound: 1 GB.
 PATIENT_SLOTS = 1 << 26
 
@@ -141,16 +142,18 @@ class HashTable:
         self._counts = torch.zeros(num_slots + BLOCK, dtype=torch.int64, device=self._device)
 
     def _insert(self, rows: torch.Tensor, weights: torch.Tensor | None) -> None:
-        insert_kernel[(triton.cdiv(len(rows), BLOCK),)](
-            rows,
-            weights,
-            self._keys,
-            self._counts,
-            self._spare,
-            self._occupied,
-            len(rows),
-            self._num_slots - 1,
-            HAS_WEIGHTS=weights is not None,
-            ROUNDS=0 if weights is not None else ROUNDS,
-            BLOCK=BLOCK,
-        )
+        for start in range(0, len(rows), MAX_ROWS):
+            piece = rows[start : start + MAX_ROWS]
+            insert_kernel[(triton.cdiv(len(piece), BLOCK),)](
+                piece,
+                None if weights is None else weights[start : start + MAX_ROWS],
+                self._keys,
+                self._counts,
+                self._spare,
+                self._occupied,
+                len(piece),
+                self._num_slots - 1,
+                HAS_WEIGHTS=weights is not None,
+                ROUNDS=0 if weights is not None else ROUNDS,
+                BLOCK=BLOCK,
+            )

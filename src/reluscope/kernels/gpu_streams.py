@@ -62,7 +62,7 @@ class Copy:
         if not counter.is_cuda:
             self._number = counter.clone()
             return
-        self._number = torch.empty(1, dtype=counter.dtype, pin_memory=True)
+        self._number = torch.empty(1, dtype=counter.dtype, device="cpu", pin_memory=True)
         self._number.copy_(counter, non_blocking=True)
         self._done = torch.cuda.Event()
         self._done.record()
