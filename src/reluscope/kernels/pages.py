@@ -4,9 +4,10 @@ The heap keeps what is freed, so that a peak stays with the process: an array he
 read for the last time can be given back while the rest is still in use, so that one table can take the place of another
 without both being there at once. Where the system has no `madvise` (Windows) memory goes back with the array.
 
-Within `file_backed(folder)` the pages are those of a file without a name in that folder: the same arrays, the same bytes,
-but the system can write them out when memory is short. The file's room on the disk is taken when the array is made: a
-disk that filled up later would end the process.
+Within `own_pages(None)` every array of MIN_BYTES has pages of its own, so that a memory budget knows what is held. Within
+`own_pages(folder)` these are of a file without a name in that folder: the same arrays, the same bytes, but the system can
+write them out when memory is short. The file's room on the disk is taken when the array is made: a disk that filled up
+later would end the process.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ import numpy as np
 
 from reluscope.errors import SpillError
 
-__all__ = ["MIN_BYTES", "file_backed", "paged_array", "release_after", "release_before"]
+__all__ = ["MIN_BYTES", "own_pages", "paged_array", "release_after", "release_before"]
 
 # A smaller array comes from the heap, where memory that was used before costs no page fault.
 MIN_BYTES = 1 << 20
 _ZEROS = bytes(1 << 20)
 
 # Of this thread: the arrays are made in the thread that drives a kernel.
-_FOLDER: ContextVar[str | None] = ContextVar("folder of file-backed arrays", default=None)
+# A folder; empty: memory; None: as the caller asks.
+_PLACE: ContextVar[str | None] = ContextVar("where pages come from", default=None)
 
 
 class _FilePages(mmap.mmap):
@@ -37,13 +39,13 @@ class _FilePages(mmap.mmap):
 
 
 @contextmanager
-def file_backed(folder: str | None) -> Iterator[None]:
-    """Within it, the arrays that have pages of their own take them from files in a folder; None: from memory."""
-    token = _FOLDER.set(folder)
+def own_pages(folder: str | None) -> Iterator[None]:
+    """Within it, arrays of MIN_BYTES have pages of their own, whatever is asked: of files in a folder, or of memory."""
+    token = _PLACE.set(folder or "")
     try:
         yield
     finally:
-        _FOLDER.reset(token)
+        _PLACE.reset(token)
 
 
 def paged_array(shape: Sequence[int], dtype: type, *, min_bytes: int = MIN_BYTES) -> np.ndarray:
@@ -53,10 +55,10 @@ def paged_array(shape: Sequence[int], dtype: type, *, min_bytes: int = MIN_BYTES
         SpillError: a file for it could not be made, or the disk is full.
     """
     size, itemsize = int(np.prod(shape)), np.dtype(dtype).itemsize
-    folder = _FOLDER.get()
+    folder = _PLACE.get()
     if size * itemsize < (min_bytes if folder is None else MIN_BYTES):
         return np.empty(shape, dtype)
-    if folder is not None:
+    if folder:
         return np.frombuffer(_pages_of_file(folder, size * itemsize), dtype).reshape(shape)
     # Shared pages, which are the default, would stay with the system when they are given back.
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
@@ -21,7 +22,7 @@ from reluscope.kernels import dispatch
 from reluscope.kernels.accumulate_thin import MAX_LEVEL, ThinAccumulator
 from reluscope.kernels.accumulate_words import WordAccumulator
 from reluscope.kernels.dense import DenseAccumulator
-from reluscope.kernels.pages import file_backed
+from reluscope.kernels.pages import own_pages
 from reluscope.kernels.plan import Finished, KeyPlan, Load
 from reluscope.kernels.reference_accumulate import ReferenceAccumulator
 from reluscope.kernels.values import Values
@@ -170,6 +171,10 @@ class Budget:
         self._note(new)
         return new
 
+    def pages(self) -> AbstractContextManager[None]:
+        """Within it, large arrays are taken where the budget wants them."""
+        return own_pages(self.spill if self.is_spilling else None)
+
     def settle(self, member: BudgetedAccumulator) -> None:
         """After a batch of one of them: keep all within the limit."""
         self._note(member)
@@ -253,11 +258,10 @@ class BudgetedAccumulator:
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count a batch, then see to the budget."""
-        budget = self._budget
-        with file_backed(budget.spill if budget.is_spilling else None):
+        with self._budget.pages():
             num_nan = self._inner.add(values, groups)
-        self._num_evaluations += values.form.num_evaluations
-        budget.settle(self)
+            self._num_evaluations += values.form.num_evaluations
+            self._budget.settle(self)
         return num_nan
 
     def add_words(self, words: np.ndarray) -> None:
@@ -279,8 +283,7 @@ class BudgetedAccumulator:
         self._inner.thin()
 
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
-        budget = self._budget
-        with file_backed(budget.spill if budget.is_spilling else None):
+        with self._budget.pages():
             inner = self._inner
             groups = inner.group_self_information() if _is_thinned(inner) else None
             finished = inner.finish(pairs=pairs, last=last)
