@@ -14,6 +14,7 @@ from reluscope.kernels.accumulate import MIN_RAW, make_rows, split_groups
 from reluscope.kernels.hot import MAX_HITS, MIN_HIT_RATE, HotKeys
 from reluscope.kernels.ingest import RawKeys
 from reluscope.kernels.plan import Finished, KeyPlan, Load
+from reluscope.kernels.unwritten import UnwrittenTable
 from reluscope.kernels.values import Values
 from reluscope.kernels.words import unite_words
 
@@ -92,7 +93,14 @@ class WordAccumulator:
             start = stop
 
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
-        """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
+        """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last.
+
+        If it is, and all keys still wait, the table is not written before somebody asks for it.
+        """
+        if last and self._plan.num_groups == 0 and not len(self._keys) and self._raw.size:
+            varying, waiting = self._raw.varying, self._raw.take()
+            self._raw.release()
+            return Finished(keys=self._keys, counts=self._counts, unwritten=UnwrittenTable(waiting, varying))
         self._compact(last=True)
         self._raw.release()
         self._is_shared = True

@@ -23,7 +23,7 @@ import numpy as np
 
 from reluscope.errors import SpillError
 
-__all__ = ["MIN_BYTES", "own_pages", "paged_array", "release_after", "release_before"]
+__all__ = ["MIN_BYTES", "are_own_pages_wanted", "own_pages", "paged_array", "release_after", "release_before"]
 
 # A smaller array comes from the heap, where memory that was used before costs no page fault.
 MIN_BYTES = 1 << 20
@@ -46,6 +46,11 @@ def own_pages(folder: str | None) -> Iterator[None]:
         yield
     finally:
         _PLACE.reset(token)
+
+
+def are_own_pages_wanted() -> bool:
+    """Whether memory is to be given back as soon as it can be: nothing is kept for later use then."""
+    return _PLACE.get() is not None
 
 
 def paged_array(shape: Sequence[int], dtype: type, *, min_bytes: int = MIN_BYTES) -> np.ndarray:

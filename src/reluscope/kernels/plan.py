@@ -7,11 +7,14 @@ linear pass over it, the patterns alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from reluscope.kernels.fingerprint import FINGERPRINT_WIDTH, hash_keys
+
+if TYPE_CHECKING:
+    from reluscope.kernels.unwritten import UnwrittenTable
 
 __all__ = ["Finished", "KeyPlan", "Load"]
 
@@ -72,17 +75,28 @@ class Finished:
 
     `keys` uint64 (P, words), `counts` int64 (P,); `joint_pattern` (index into keys), `joint_group`,
     `joint_counts` int64 (J,), ordered by pattern and group. The first two are there if they were asked for: they
-    take twice the memory of the counts, and an entropy needs only these.
+    take twice the memory of the counts, and an entropy needs only these. Where `unwritten` is there, it stands for `keys`
+    and `counts`, which are empty.
     """
 
     keys: np.ndarray
     counts: np.ndarray
+    unwritten: UnwrittenTable | None = None
     joint_pattern: np.ndarray | None = None
     joint_group: np.ndarray | None = None
     joint_counts: np.ndarray | None = None
 
+    def written(self) -> Finished:
+        """The same with its table written."""
+        if self.unwritten is None:
+            return self
+        keys, counts = self.unwritten.table()
+        return Finished(keys=keys, counts=counts)
+
     @property
     def nbytes(self) -> int:
+        if self.unwritten is not None:
+            return self.unwritten.nbytes
         arrays = (self.keys, self.counts, self.joint_pattern, self.joint_group, self.joint_counts)
         return sum(array.nbytes for array in arrays if array is not None)
 

@@ -18,10 +18,10 @@ from numba import njit
 
 from reluscope.kernels import pool, tables
 from reluscope.kernels.native import HEADER, NativeTask, array_at, claim, enter, job_of
-from reluscope.kernels.pages import paged_array
+from reluscope.kernels.pages import are_own_pages_wanted, paged_array
 from reluscope.kernels.sort import BUCKETS, DIGIT, digit_sizes, scatter, sort_keys
 
-__all__ = ["unite_words"]
+__all__ = ["MIN_PARALLEL", "PIECE", "UnionJob", "unite_words"]
 
 # Keys of a piece, and wanted of a part: half a megabyte for the part and its scratch if keys have 32 bits.
 PIECE = 1 << 15
@@ -41,7 +41,7 @@ _kept = threading.local()
 def _scratch(size: int, dtype: type) -> np.ndarray:
     """An array (size,), not initialised, whose memory the next call may give out again."""
     num_bytes = size * np.dtype(dtype).itemsize
-    if num_bytes > KEPT_BYTES:
+    if num_bytes > KEPT_BYTES or are_own_pages_wanted():
         return _paged((size,), dtype)
     kept: np.ndarray | None = getattr(_kept, "bytes", None)
     if kept is None or kept.size < num_bytes:
@@ -228,28 +228,41 @@ def unite_words(
         first = int(raw[0])
         varying |= (first ^ int(keys[0, 0])) | (first ^ int(keys[-1, 0]))
     threads = pool.num_threads() if raw.size >= MIN_PARALLEL else 1
-    job = _Job(raw, keys, counts, max(1, varying.bit_length()))
+    job = UnionJob(raw, keys, counts, max(1, varying.bit_length()))
     size = raw.size
     del raw  # whoever has no use for them any more gets their memory back before the table is written
     if size > PIECE or threads > 1:
-        job.partition(max(-(-size // PIECE), PARTS_PER_THREAD * threads), threads)
+        job.partition(threads)
     job.sort(threads)
     return job.unite(threads)
 
 
-class _Job:
+class UnionJob:
     """The arrays of one uniting, and the fields that tell its tasks where they lie."""
 
     def __init__(self, raw: np.ndarray, keys: np.ndarray, counts: np.ndarray, top: int) -> None:
-        self._keys, self._counts, self._top = keys, counts, top
+        self._keys, self._counts, self.top = keys, counts, top
         self._size, self._sorted = raw.size, raw
-        self._edges = np.array([0, raw.size], np.int64)
+        self.edges = np.array([0, raw.size], np.int64)
         self._bounds = np.array([0, len(keys)], np.int64)
 
-    def partition(self, wanted: int, num_threads: int) -> None:
+    @property
+    def partitioned(self) -> np.ndarray:
+        """The raw keys, part after part; parts are sorted in place."""
+        return self._sorted
+
+    def take_sorted(self, raw: np.ndarray, edges: np.ndarray, sizes: np.ndarray) -> None:
+        """Go on from raw keys that are sorted, with the edges of their parts and how many patterns each has."""
+        self._sorted, self.edges = raw, edges
+        self._bounds = np.zeros(len(edges), np.int64)
+        self._places = np.concatenate([[0], np.cumsum(sizes)])
+
+    def partition(self, num_threads: int) -> None:
+        """Parts by key, written to other memory; the raw keys given may be overwritten from then on."""
         raw = self._sorted
+        wanted = max(-(-self._size // PIECE), PARTS_PER_THREAD * num_threads)
         num_pieces = -(-raw.size // PIECE)
-        shift = max(0, self._top - DIGIT)
+        shift = max(0, self.top - DIGIT)
         digits = np.zeros((num_pieces, BUCKETS), np.int64)
         part_of_digit, places = np.empty(BUCKETS, np.int64), np.empty((num_pieces, BUCKETS), np.int64)
         edges = np.empty(BUCKETS + 1, np.int64)
@@ -260,29 +273,29 @@ class _Job:
         num_parts = _plan_parts(digits, wanted, part_of_digit, places, edges)
         fields += [part_of_digit.ctypes.data, places.ctypes.data, target.ctypes.data]
         _scatter_task(kind).run(num_pieces, num_threads, fields)
-        self._sorted, self._edges = target, edges[: num_parts + 1].copy()
+        self._sorted, self.edges = target, edges[: num_parts + 1].copy()
         self._bounds = np.empty(num_parts + 1, np.int64)
         _bounds_of_parts(self._keys.reshape(-1), part_of_digit, shift, self._bounds)
 
     def sort(self, num_threads: int) -> None:
-        num_parts = len(self._edges) - 1
-        longest = int(np.diff(self._edges).max())
+        num_parts = len(self.edges) - 1
+        longest = int(np.diff(self.edges).max())
         threads = min(num_threads, num_parts)
         kind = self._sorted.dtype.type
         scratch = np.empty((threads, longest), kind)
         sizes = np.empty(num_parts, np.int64)
         fields = [0, self._size, 0, 0, 0, 0, self._sorted.ctypes.data]
-        fields += [self._edges.ctypes.data, self._bounds.ctypes.data, sizes.ctypes.data]
-        fields += [scratch.ctypes.data, longest, self._top]
+        fields += [self.edges.ctypes.data, self._bounds.ctypes.data, sizes.ctypes.data]
+        fields += [scratch.ctypes.data, longest, self.top]
         fields += [self._keys.ctypes.data, 0, len(self._keys)]
         _sort_task(kind).run(num_parts, threads, fields)
         self._places = np.concatenate([[0], np.cumsum(sizes)])
 
     def unite(self, num_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        num_parts, total = len(self._edges) - 1, int(self._places[-1])
+        num_parts, total = len(self.edges) - 1, int(self._places[-1])
         out_keys, out_counts = _paged((total, 1), np.uint64), _paged((total,), np.int64)
         fields = [0, self._size, 0, 0, 0, self._places.ctypes.data, self._sorted.ctypes.data]
-        fields += [self._edges.ctypes.data, self._bounds.ctypes.data, 0, 0, 0, 0]
+        fields += [self.edges.ctypes.data, self._bounds.ctypes.data, 0, 0, 0, 0]
         fields += [self._keys.ctypes.data, self._counts.ctypes.data, len(self._keys)]
         fields += [out_keys.ctypes.data, out_counts.ctypes.data]
         _unite_task(self._sorted.dtype.type).run(num_parts, num_threads, fields)

@@ -102,6 +102,11 @@ def spectrum(counts: CountsLike) -> Spectrum:
     >>> found.multiplicities.tolist(), found.num_patterns.tolist()
     ([1, 2, 4], [2, 1, 1])
     """
+    # A table that is not written yet knows its spectrum already; asking it for `counts` would write it.
+    known = None if isinstance(counts, np.ndarray | Sequence) else getattr(counts, "spectrum", None)
+    if known is not None:
+        multiplicities, num_patterns = known
+        return Spectrum(multiplicities=multiplicities, num_patterns=num_patterns)
     array = as_counts(counts)
     if array.size == 0:
         return Spectrum(multiplicities=array, num_patterns=array)

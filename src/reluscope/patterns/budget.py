@@ -286,7 +286,7 @@ class BudgetedAccumulator:
         with self._budget.pages():
             inner = self._inner
             groups = inner.group_self_information() if _is_thinned(inner) else None
-            finished = inner.finish(pairs=pairs, last=last)
+            finished = inner.finish(pairs=pairs, last=last).written()
             self._thinned = None
             if _is_thinned(inner):
                 self._thinned = Thinned(

@@ -153,8 +153,7 @@ class PatternCounter:
         Raises:
             EstimateError: the memory budget made it an estimate.
         """
-        finished = self._exact(pairs=False)
-        return PatternCounts.from_table(finished.keys, finished.counts, self.width, self.seed)
+        return PatternCounts.from_finished(self._exact(pairs=False), self.width, self.seed)
 
     def estimate(self) -> EstimatedCounts | None:
         """What is left of the distribution where the memory budget made it an estimate; None where it is exact."""
@@ -277,7 +276,7 @@ def count_keys(keys: np.ndarray, width: int, *, seed: int = DEFAULT_SEED) -> Pat
     accumulator = _accumulator(plan, dispatch.home_of(words))
     accumulator.add_words(words)
     finished = accumulator.finish(pairs=False, last=True)
-    return PatternCounts.from_table(finished.keys, finished.counts, plan.width, plan.seed)
+    return PatternCounts.from_finished(finished, plan.width, plan.seed)
 
 
 def count_patterns(
@@ -300,7 +299,7 @@ def count_patterns(
     accumulator = _accumulator(plan, home)
     accumulator.add(values, None)
     finished = accumulator.finish(pairs=False, last=True)
-    return PatternCounts.from_table(finished.keys, finished.counts, plan.width, plan.seed)
+    return PatternCounts.from_finished(finished, plan.width, plan.seed)
 
 
 def _accumulator(plan: KeyPlan, home: torch.device | None) -> Any:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reluscope.errors import DistributionError, EstimateError, IncompatibleCountsError
 from reluscope.kernels import dispatch
 from reluscope.kernels.fingerprint import DEFAULT_SEED, FINGERPRINT_WIDTH, check_seed, collision_bound
+
+if TYPE_CHECKING:
+    from reluscope.kernels.plan import Finished
+    from reluscope.kernels.unwritten import UnwrittenTable
 
 __all__ = ["JointCounts", "PatternCounts"]
 
@@ -62,15 +67,47 @@ class PatternCounts:
         new._set(keys, counts, width, seed if width > FINGERPRINT_WIDTH else None)
         return new
 
+    @classmethod
+    def from_finished(cls, finished: Finished, width: int, seed: int | None) -> PatternCounts:
+        """Wrap what a kernel has counted; a table that it has not written is written when it is asked for."""
+        if finished.unwritten is None:
+            return cls.from_table(finished.keys, finished.counts, width, seed)
+        new = object.__new__(cls)
+        object.__setattr__(new, "width", width)
+        object.__setattr__(new, "seed", seed if width > FINGERPRINT_WIDTH else None)
+        object.__setattr__(new, "_unwritten", finished.unwritten)
+        return new
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        # Reached only where an attribute is missing: a table that is not written yet has neither keys nor counts.
+        unwritten = self.__dict__.get("_unwritten")
+        if unwritten is None or name not in ("keys", "counts"):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        keys, counts = unwritten.table()
+        self._set(keys, counts, self.width, self.seed)
+        return self.__dict__[name]
+
     @property
     def num_patterns(self) -> int:
         """Distinct patterns seen, P."""
-        return len(self.counts)
+        unwritten = self._waiting
+        return len(self.counts) if unwritten is None else unwritten.num_patterns
 
     @property
     def num_evaluations(self) -> int:
         """Evaluations counted, N: the sum of the counts."""
-        return int(self.counts.sum())
+        unwritten = self._waiting
+        return int(self.counts.sum()) if unwritten is None else unwritten.num_evaluations
+
+    @property
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """How often patterns occurred, int64 (M,), increasing, and how many did so; None where the table has to tell."""
+        unwritten = self._waiting
+        return None if unwritten is None else unwritten.spectrum
+
+    @property
+    def _waiting(self) -> UnwrittenTable | None:
+        return None if "counts" in self.__dict__ else self.__dict__.get("_unwritten")
 
     @property
     def is_fingerprint(self) -> bool:
@@ -85,7 +122,7 @@ class PatternCounts:
     @property
     def nbytes(self) -> int:
         """Bytes of the table: 16 per one-word pattern, 24 per two-word pattern or fingerprint."""
-        return self.keys.nbytes + self.counts.nbytes
+        return 8 * (key_words(self.width) + 1) * self.num_patterns
 
     def merge(self, other: PatternCounts) -> PatternCounts:
         """The counts of both together.
@@ -129,6 +166,9 @@ class PatternCounts:
             f"PatternCounts(width={self.width}, num_patterns={self.num_patterns}, "
             f"num_evaluations={self.num_evaluations}{fingerprint})"
         )
+
+    def __getstate__(self) -> dict:
+        return {"keys": self.keys, "counts": self.counts, "width": self.width, "seed": self.seed}
 
     def __setstate__(self, state: dict) -> None:
         self._set(state["keys"], state["counts"], state["width"], state["seed"])  # pickling forgets read-only

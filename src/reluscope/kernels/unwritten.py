@@ -1,0 +1,136 @@
+"""Sorted raw keys in place of the table they make, which is written when somebody asks for it.
+
+What a measurement reports of a distribution follows from its spectrum: how many patterns occurred once, twice... That is
+tallied while each sorted part lies in the cache. A table takes 16 bytes a pattern, raw keys 4 or 8, and pages that are
+touched for the first time cost more than the sorting. Axes: R raw keys, Q parts, T threads, P patterns.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import Any
+
+import numpy as np
+
+from reluscope.kernels import pool
+from reluscope.kernels.native import HEADER, NativeTask, array_at, claim, enter, job_of
+from reluscope.kernels.sort import sort_keys
+from reluscope.kernels.words import MIN_PARALLEL, PIECE, UnionJob
+
+__all__ = ["UnwrittenTable"]
+
+# Patterns that occurred less often are tallied by a counter each (2 KB a thread), the few others are listed.
+TALLIED = 256
+
+# The job's fields.
+PARTITIONED, NUM_RAW, SORTED, EDGES, SIZES, SCRATCH, LONGEST, TOP = range(HEADER, HEADER + 8)
+TALLIES, OFTEN, NUM_OFTEN = range(HEADER + 8, HEADER + 11)
+
+
+@functools.cache
+def _sort_task(raw_type: Any) -> NativeTask:
+    """A block: a part is sorted, its spectrum tallied, and its keys go to where they stay."""
+
+    def task(pointer):  # pragma: no cover - compiled
+        job = job_of(pointer)
+        thread = enter(job)
+        if thread < 0:
+            return
+        raw = array_at(job[PARTITIONED], (job[NUM_RAW],), raw_type)
+        out = array_at(job[SORTED], (job[NUM_RAW],), raw_type)
+        scratch = array_at(job[SCRATCH] + raw.itemsize * job[LONGEST] * thread, (job[LONGEST],), raw_type)
+        edges = array_at(job[EDGES], (job[1] + 1,), np.int64)
+        sizes = array_at(job[SIZES], (job[1],), np.int64)
+        num_often = array_at(job[NUM_OFTEN], (job[1],), np.int64)
+        often = array_at(job[OFTEN], (job[NUM_RAW] // TALLIED + 1,), np.int64)
+        tally = array_at(job[TALLIES] + 8 * TALLIED * thread, (TALLIED,), np.int64)
+        while True:
+            part = claim(job)
+            if part < 0:
+                break
+            span = raw[edges[part] : edges[part + 1]]
+            sort_keys(span, scratch, job[TOP])
+            size, place, start = 0, edges[part] // TALLIED, 0
+            for index in range(1, span.size + 1):
+                if index < span.size and span[index] == span[start]:
+                    continue
+                length = index - start
+                if length < TALLIED:
+                    tally[length] += 1
+                else:  # at most one for each TALLIED keys, so that the parts' lists do not meet
+                    often[place] = length
+                    place += 1
+                size += 1
+                start = index
+            sizes[part], num_often[part] = size, place - edges[part] // TALLIED
+            out[edges[part] : edges[part + 1]] = span
+
+    return NativeTask(task)
+
+
+class UnwrittenTable:
+    """The table of raw keys, before it is written; safe for several threads.
+
+    Attributes:
+        num_patterns: distinct keys, P.
+        num_evaluations: keys, R.
+        spectrum: how often patterns occurred, int64 (M,), increasing, and how many did so, int64 (M,).
+
+    Args:
+        raw: uint32 or uint64 (R,), R >= 1; belongs to this object from now on and is overwritten.
+        varying: the bits set that are not the same in all raw keys.
+    """
+
+    def __init__(self, raw: np.ndarray, varying: int) -> None:
+        self.num_evaluations = raw.size
+        self._raw: np.ndarray | None = raw
+        self._table: tuple[np.ndarray, np.ndarray] | None = None
+        self._lock = threading.Lock()
+        self._threads = pool.num_threads() if raw.size >= MIN_PARALLEL else 1
+        self._varying = varying
+        job = UnionJob(raw, np.empty((0, 1), np.uint64), np.empty(0, np.int64), max(1, varying.bit_length()))
+        if raw.size > PIECE or self._threads > 1:
+            job.partition(self._threads)
+        self._edges = job.edges
+        self._sort(job)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held: those of the raw keys, or of the table once it is written."""
+        arrays = self._table or (self._raw,)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def table(self) -> tuple[np.ndarray, np.ndarray]:
+        """keys uint64 (P, 1) and counts int64 (P,), written by the first call."""
+        with self._lock:
+            if self._table is None:
+                assert self._raw is not None
+                empty = np.empty((0, 1), np.uint64), np.empty(0, np.int64)
+                job = UnionJob(self._raw, *empty, max(1, self._varying.bit_length()))
+                job.take_sorted(self._raw, self._edges, self._sizes)
+                self._table = job.unite(self._threads)
+                self._raw = None
+            return self._table
+
+    def _sort(self, job: UnionJob) -> None:
+        raw, edges, kind = job.partitioned, self._edges, job.partitioned.dtype.type
+        num_parts, longest = len(edges) - 1, int(np.diff(edges).max())
+        threads = min(self._threads, num_parts)
+        scratch, tallies = np.empty((threads, longest), kind), np.zeros((threads, TALLIED), np.int64)
+        sizes, num_often = np.empty(num_parts, np.int64), np.empty(num_parts, np.int64)
+        often = np.empty(raw.size // TALLIED + 1, np.int64)
+        assert self._raw is not None
+        fields = [raw.ctypes.data, raw.size, self._raw.ctypes.data, edges.ctypes.data, sizes.ctypes.data]
+        fields += [scratch.ctypes.data, longest, job.top]
+        fields += [tallies.ctypes.data, often.ctypes.data, num_often.ctypes.data]
+        _sort_task(kind).run(num_parts, threads, fields)
+        self._sizes, self.num_patterns = sizes, int(sizes.sum())
+        tally = tallies.sum(axis=0)
+        few = np.flatnonzero(tally)
+        starts = edges[:-1] // TALLIED
+        lists = [
+            often[start : start + number] for start, number in zip(starts, num_often, strict=True) if number
+        ]
+        many, num_many = np.unique(np.concatenate(lists) if lists else often[:0], return_counts=True)
+        self.spectrum = np.concatenate([few, many]), np.concatenate([tally[few], num_many])
