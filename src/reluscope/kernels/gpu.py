@@ -186,12 +186,12 @@ class DeviceRows(_DeviceCount):
     """Counts wider patterns: rows wait on the device until there are enough to count at once."""
 
     @_OWN_MODE
-    def __init__(self, plan: KeyPlan, device: torch.device, *, waiting: int = WAITING) -> None:
+    def __init__(self, plan: KeyPlan, device: torch.device, *, waiting: int | None = None) -> None:
         super().__init__(plan, device)
         self._dtype = torch.int32 if plan.row_bits <= 32 else torch.int64
-        self._waiting = waiting
+        self._waiting = waiting or WAITING
         self._raw = self._room(0)
-        self._num_raw = 0
+        self._room_size = self._num_raw = 0
         self._hash_keys = None
         if plan.is_fingerprint:
             self._hash_keys = hash_keys_on(plan.seed, plan.num_words, device)
@@ -272,9 +272,8 @@ class DeviceRows(_DeviceCount):
         if self._num_raw + num_rows > self._raw.shape[1]:
             self._count()
             # Twice the room each time, so that a small count takes little memory and a long one few launches.
-            self._raw = self._room(
-                max(num_rows, min(2 * max(num_rows, self._raw.shape[1]), self._most_waiting()))
-            )
+            self._room_size = min(2 * max(num_rows, self._room_size), self._most_waiting())
+            self._raw = self._room(max(num_rows, self._room_size))
         rows = self._raw[:, self._num_raw : self._num_raw + num_rows]
         self._num_raw += num_rows
         return rows

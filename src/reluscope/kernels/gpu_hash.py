@@ -87,12 +87,12 @@ def insert_kernel(
 class HashTable:
     """The table of one site on one device. All its work runs in the stream that is current when it is called."""
 
-    def __init__(self, device: torch.device, *, min_slots: int = MIN_SLOTS) -> None:
+    def __init__(self, device: torch.device, *, min_slots: int | None = None) -> None:
         self._device = device
         self._spare = torch.zeros(1, dtype=torch.int64, device=device)
         self._occupied = torch.zeros(1, dtype=torch.int64, device=device)
         self._bound = OccupancyBound(self._occupied)
-        self._allocate(min_slots)
+        self._allocate(min_slots or MIN_SLOTS)
 
     @property
     def nbytes(self) -> int:
