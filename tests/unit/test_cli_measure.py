@@ -79,6 +79,14 @@ def test_the_checkpoints_of_a_training(run, capsys):
     assert (found["run"], found["steps"], found["num_measured"]) == (str(replayed), [0, 1, 2, 3, 4], 0)
 
 
+def test_one_checkpoint_is_said_to_be_one(mine, capsys):
+    model = ["--model", f"{mine}:net", "--probe", f"{mine}:probe", "--key", "net"]
+    assert main(["measure", "epoch-1.pt", *model, "--run", "one"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("1 checkpoint measured in ")
+    assert "s: one holds step 1.\n" in out
+
+
 def test_checkpoints_of_ones_own_training(mine, capsys):
     assert main(own(mine, "--keep", "init,all")) == 0
     assert "3 checkpoints measured" in capsys.readouterr().out

@@ -121,7 +121,7 @@ def test_killed_and_resumed_it_is_the_same(trained, tmp_path):
 
 def test_checkpoints_that_are_named(trained, tmp_path):
     files = sorted((trained / "checkpoints").glob("*.pt"))
-    with pytest.warns(ReluscopeWarning, match="2 checkpoints are measured, of the 5 states"):
+    with pytest.warns(ReluscopeWarning, match="the checkpoints give 2 of the 5 states"):
         replay_training(trained, [files[-1], files[0]], tmp_path / "again", data=make_images())
     live, again = rs.open_run(trained).dataset, rs.open_run(tmp_path / "again").dataset
     assert again.step.values.tolist() == [0, 8]

@@ -215,8 +215,11 @@ def _progress_bar(title: str, *, quiet: bool) -> Iterator[Callable[[ReplayProgre
 
 
 def _in_words(result: ReplayResult) -> str:
-    text = f"{result.num_measured} checkpoints measured in {result.seconds:.0f} s"
+    checkpoints = "1 checkpoint" if result.num_measured == 1 else f"{result.num_measured} checkpoints"
+    text = f"{checkpoints} measured in {result.seconds:.0f} s"
     if before := len(result.steps) - result.num_measured:
         text += f", {before} were there already"
     first, last = result.steps[0], result.steps[-1]
-    return f"{text}: {result.run} goes from step {first} to {last}."
+    return f"{text}: {result.run} " + (
+        f"goes from step {first} to {last}." if first < last else f"holds step {first}."
+    )

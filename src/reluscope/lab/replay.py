@@ -72,7 +72,7 @@ def replay_training(
     is_its_own = {path.resolve() for path in files} <= {path.resolve() for path in own}
     if is_its_own and len(files) < len(original.steps):
         warnings.warn(
-            f"{len(files)} checkpoints are measured, of the {len(original.steps)} states that the run at {like} was "
+            f"the checkpoints give {len(files)} of the {len(original.steps)} states that the run at {like} was "
             "measured in; what changed since the last measurement refers to the last of these. A training keeps "
             "them all with training.checkpoints=all.",
             ReluscopeWarning,
