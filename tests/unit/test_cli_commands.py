@@ -158,7 +158,7 @@ def test_a_training_that_failed_at_once_can_be_given_again(tmp_path, capsys):
     assert main(["train", *SMALL, *run]) == 0
     capsys.readouterr()
     assert main(["show", "again"]) == 0
-    assert "of the images kept back right" in capsys.readouterr().out
+    assert "right, of the images kept back" in capsys.readouterr().out
 
 
 def test_train_does_not_overwrite(run, capsys):
