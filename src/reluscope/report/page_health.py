@@ -60,8 +60,8 @@ def _strikes(view: RunView, *, with_name: bool) -> str:
     found = view.strikes
     if not found.num_judged:
         return head + markup.empty(
-            "Could not be looked for: that needs more than 20 measurements at consecutive steps. schedule=rs.every(1) "
-            "records them.",
+            "Could not be looked for: that needs more than 20 measurements at consecutive steps. schedule=rs.every(1), or "
+            "--set recording.every=1 on the command line, records them.",
             80,
         )
     judged = f"{found.num_judged:,} of {found.num_judged + found.num_unjudged:,} measurements could be judged"
