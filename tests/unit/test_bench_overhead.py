@@ -149,10 +149,10 @@ def test_first_and_later_uses_are_told_apart(monkeypatch):
     assert len(set(folders)) == 1  # the later ones find what the first one left
 
 
-def test_a_process_that_fails_is_an_error_with_its_words(monkeypatch):
+def test_a_process_that_fails_is_an_error_with_its_words(monkeypatch, tmp_path):
     monkeypatch.setenv("RELUSCOPE_KERNELS", "none-such")
     with pytest.raises(BenchmarkError, match=r"none-such"):
-        first_use._extra_seconds("/nowhere")
+        first_use._extra_seconds(str(tmp_path))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from /proc")
