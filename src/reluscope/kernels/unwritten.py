@@ -134,3 +134,5 @@ class UnwrittenTable:
         ]
         many, num_many = np.unique(np.concatenate(lists) if lists else often[:0], return_counts=True)
         self.spectrum = np.concatenate([few, many]), np.concatenate([tally[few], num_many])
+        for array in self.spectrum:  # given out to whoever measures
+            array.flags.writeable = False
