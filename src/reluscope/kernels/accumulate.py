@@ -13,7 +13,6 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 
 from reluscope.kernels import pool, tables
 from reluscope.kernels.compact import STAGES, compact_rows
@@ -26,6 +25,7 @@ from reluscope.kernels.cpu import (
     packer,
     threads_for,
 )
+from reluscope.kernels.jit import kernel
 from reluscope.kernels.pages import paged_array, release_before
 from reluscope.kernels.plan import Finished, KeyPlan, Load
 from reluscope.kernels.values import Values
@@ -46,7 +46,7 @@ MAX_RAW = 1 << 31
 MakeRows = Callable[[int, int, np.ndarray], int]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_groups(
     keys, start, positions, groups, group_bits, group_column, rows
 ):  # pragma: no cover - compiled

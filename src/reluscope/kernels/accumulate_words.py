@@ -177,7 +177,10 @@ class WordAccumulator:
     def _look(self) -> None:
         """Look for frequent keys among the first raw ones; only if there are some, these become the table."""
         self._is_young = False
-        keys, counts = unite_words(self._raw.copy(), self._raw.varying, self._keys, self._counts)
+        unwritten = UnwrittenTable(self._raw.copy(), self._raw.varying)
+        if not self._may_repeat(unwritten.num_patterns):
+            return
+        keys, counts = unwritten.table()
         self._choose(keys, counts)
         if self._useful():
             self._raw.take()
@@ -185,6 +188,10 @@ class WordAccumulator:
 
     def _choose(self, keys: np.ndarray, counts: np.ndarray) -> None:
         """Choose the frequent keys anew from a table of all that was counted, where there may be some."""
-        if len(keys) < (1 - MIN_HIT_RATE) * self._num_evaluations:
+        if self._may_repeat(len(keys)):
             self._hot = self._hot or HotKeys()
             self._hot.fill(keys.reshape(-1), counts, self._num_evaluations)
+
+    def _may_repeat(self, num_patterns: int) -> bool:
+        """Whether so few patterns were found that the cache may pay."""
+        return num_patterns < (1 - MIN_HIT_RATE) * self._num_evaluations

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from numba import njit
 
 from reluscope.kernels import pack as pack_kernels
 from reluscope.kernels import pool, tables
+from reluscope.kernels.jit import kernel
 from reluscope.kernels.values import Values
 
 __all__ = ["count_table_parts", "fingerprint", "join_tables", "merge_tables", "pack", "pack_range", "packer"]
@@ -61,7 +61,7 @@ def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
     return num_nan
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fingerprint(words, hash_keys, out):  # pragma: no cover - compiled
     """Fingerprints (E, 2) of words (E, W), keys (4, 1 + 2 W): see `kernels.fingerprint`."""
     low_half, shift = np.uint64(0xFFFFFFFF), np.uint64(32)

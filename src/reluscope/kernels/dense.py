@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from reluscope.kernels import pool
 from reluscope.kernels.cpu import pack_range
+from reluscope.kernels.jit import inlined, kernel
 from reluscope.kernels.native import (
     HEADER,
     NativeTask,
@@ -56,7 +56,7 @@ def is_dense(plan: KeyPlan) -> bool:
     return plan.width <= MAX_WIDTH and max(1, plan.num_groups) << plan.width <= MAX_COUNTERS
 
 
-@njit(nogil=True, forceinline=True)
+@inlined
 def _count_tight(words, size, num_units, counters):  # pragma: no cover - compiled
     """Count `size` patterns of num_units bits that lie side by side in words uint64."""
     together = 64 // num_units
@@ -137,7 +137,7 @@ def _task(layout: str, value_type: Any, counter_type: Any) -> NativeTask:
     return NativeTask(task)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sizes(counters):  # pragma: no cover - compiled
     """Number of patterns, and of (pattern, group) pairs, that were counted."""
     num_patterns, num_joint = 0, 0
@@ -151,7 +151,7 @@ def _sizes(counters):  # pragma: no cover - compiled
     return num_patterns, num_joint
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _tables(counters, keys, counts, patterns, groups, joint_counts):  # pragma: no cover - compiled
     """Write the tables of everything counted, ordered by pattern and group."""
     size, joint = 0, 0

@@ -9,7 +9,8 @@ compactions, so threads share it and only count apart. Limit: rows of one word.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from reluscope.kernels.jit import inlined, kernel
 
 __all__ = ["SLOTS", "HotKeys", "sift"]
 
@@ -24,7 +25,7 @@ SHIFT = np.uint64(64 - SLOT_BITS)
 MAX_HITS = 1 << 31
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill(keys, counts, slots, places):  # pragma: no cover - compiled
     """Put into each slot the most frequent of its keys in a table uint64 (P,), and that key's row there.
 
@@ -47,7 +48,7 @@ def _fill(keys, counts, slots, places):  # pragma: no cover - compiled
     return covered
 
 
-@njit(nogil=True, forceinline=True)
+@inlined
 def sift(words, size, slots, hits):  # pragma: no cover - compiled
     """Count the first `size` words uint64 (B, 1) found in slots; move the others to the front, return their number."""
     kept = 0
@@ -61,7 +62,7 @@ def sift(words, size, slots, hits):  # pragma: no cover - compiled
     return kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_hits(places, hits, counts):  # pragma: no cover - compiled
     """Add the hits uint32 (T, S) of every used slot to the counts of its key, and set them to 0."""
     for thread in range(hits.shape[0]):

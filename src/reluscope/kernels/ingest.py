@@ -12,10 +12,10 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from reluscope.kernels import pool
 from reluscope.kernels.hot import MULTIPLIER, SLOTS, HotKeys, sift
+from reluscope.kernels.jit import inlined, kernel
 from reluscope.kernels.native import (
     HEADER,
     NativeTask,
@@ -56,7 +56,7 @@ HOT, HITS, SCRATCH = range(HEADER + 9, HEADER + 12)
 RAW, RAW_SIZE, ANY, ALL, NUM_NAN = range(HEADER + 12, HEADER + 17)
 
 
-@njit(nogil=True, forceinline=True)
+@inlined
 def _add_group(words, size, first, groups, positions, group_bits):  # pragma: no cover - compiled
     """Put below each pattern the group of its sample; word i is of evaluation first + i."""
     index = 0
@@ -139,7 +139,7 @@ def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
     return NativeTask(task)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sample(keys):  # pragma: no cover - compiled
     """The keys whose hash is among a 128th of all."""
     found = np.empty(keys.size, keys.dtype)

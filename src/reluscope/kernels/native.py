@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, njit, types
+from numba import carray, cfunc, types
 from numba.extending import intrinsic
 
 from reluscope.kernels import openmp, pool
+from reluscope.kernels.jit import inlined
 
 __all__ = [
     "HEADER",
@@ -87,25 +88,25 @@ def _call(typingctx, address):
     return types.int32(types.int64), generate
 
 
-@njit(nogil=True, forceinline=True)
+@inlined
 def array_at(address, shape, dtype):  # pragma: no cover - compiled
     """The C-contiguous array of a shape (a tuple) and dtype at an address."""
     return carray(_pointer(address), shape, dtype)  # pyright: ignore[reportCallIssue]
 
 
-@njit(nogil=True, forceinline=True)
+@inlined
 def job_of(pointer):  # pragma: no cover - compiled
     """The job behind a task's argument. Its length is not known here: no bounds are checked."""
     return carray(pointer, (64,), np.int64)
 
 
-@njit(nogil=True, forceinline=True)
+@inlined
 def field_of(job, field):  # pragma: no cover - compiled
     """The address of a field, for `atomic_add`."""
     return job.ctypes.data + 8 * field
 
 
-@njit(nogil=True, forceinline=True)
+@inlined
 def enter(job):  # pragma: no cover - compiled
     """This thread's number among those at work, from 0, that of its team where there is one; -1: there are enough."""
     if job[THREAD_NUMBER] != 0:
@@ -115,14 +116,14 @@ def enter(job):  # pragma: no cover - compiled
     return thread if thread < job[ALLOWED] else np.int64(-1)
 
 
-@njit(nogil=True, forceinline=True)
+@inlined
 def claim(job):  # pragma: no cover - compiled
     """The next block, which now is this thread's; -1 when there is none."""
     block = atomic_add(field_of(job, NEXT), np.int64(1))
     return block if block < job[NUM_BLOCKS] else np.int64(-1)
 
 
-@njit(nogil=True, forceinline=True)
+@inlined
 def claim_own(job, thread):  # pragma: no cover - compiled
     """The last block left of this thread's share, or when there is none of another's; -1 when all are taken."""
     num_threads, num_blocks = job[ALLOWED], job[NUM_BLOCKS]

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from reluscope.kernels.jit import inlined, kernel
 
 __all__ = ["pack_planes", "pack_rows", "pack_tight", "spread_bits"]
 
@@ -102,7 +104,7 @@ _range_1, _range_16, _range_32, _range_64 = (_make_range_mask(lanes) for lanes i
 _nan_1, _nan_16, _nan_32, _nan_64 = (_make_nan_mask(lanes) for lanes in (1, 16, 32, 64))
 
 
-@njit(nogil=True, forceinline=True)
+@inlined
 def _masks(address, size, offset, count, ranges, infinity):  # pragma: no cover - compiled
     """Bits of the values above the kink, and of the NaN, among `count` <= 64 values from values.flat[offset].
 
@@ -133,7 +135,7 @@ def _masks(address, size, offset, count, ranges, infinity):  # pragma: no cover 
     return above & kept, nan & kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
     """Pack evaluations start..stop of values uint (E, U), one kink, into words uint64 (stop - start, W).
 
@@ -169,7 +171,7 @@ def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no c
     return num_nan
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pack_tight(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
     """Pack evaluations start..stop of values uint (E, U) side by side, 64 / U to a word; U divides 64.
 
@@ -197,7 +199,7 @@ def pack_tight(values, start, stop, thresholds, infinity, words):  # pragma: no 
     return num_nan
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _transpose(matrix, size):  # pragma: no cover - compiled
     """Transpose every size x size block of bits in the first `size` rows of a bit matrix, in place.
 
@@ -221,7 +223,7 @@ def _transpose(matrix, size):  # pragma: no cover - compiled
         mask ^= mask << np.uint64(half)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pack_planes(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
     """Pack evaluations start..stop of values uint (S, U, T), one kink, into words uint64 (stop - start, W).
 
@@ -269,7 +271,7 @@ def pack_planes(values, start, stop, thresholds, infinity, words):  # pragma: no
     return num_nan
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def spread_bits(unit_words, num_units, kink, num_kinks, words):  # pragma: no cover - compiled
     """Put bit c of unit_words uint64 (E, ceil(U / 64)) at bit c * num_kinks + kink of words (E, W), by OR."""
     for index in range(unit_words.shape[0]):

@@ -13,10 +13,10 @@ bits; since c k 2^64 has no low word, its high word alone decides.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from reluscope.kernels import dispatch
+from reluscope.kernels.jit import kernel
 
 __all__ = ["hash_of", "hash_words", "select"]
 
@@ -70,20 +70,20 @@ def _select_reference(
     return np.array(kept, dtype=np.int64)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _mix(x):
     x = (x ^ (x >> _S30)) * _MIX_1
     x = (x ^ (x >> _S27)) * _MIX_2
     return x ^ (x >> _S31)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def hash_words(first, second, salt):
     """The hash of one key, from compiled code; second is 0 where a key has one word."""
     return _mix(_mix(first ^ salt[0]) + (second ^ salt[1]))
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _high_word(a, b):
     """The upper 64 bits of the product of two 64-bit integers, from four products of halves."""
     a_low, a_high, b_low, b_high = a & _LOW, a >> _S32, b & _LOW, b >> _S32
@@ -92,7 +92,7 @@ def _high_word(a, b):
     return a_high * b_high + (middle >> _S32) + (other >> _S32)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel
 def _select(keys, counts, size, total, salt, rows):
     """Write the rows to keep, as far as there is room; returns how many there are."""
     kept = 0

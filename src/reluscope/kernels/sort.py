@@ -8,11 +8,13 @@ on a Zen 4, whose compress-store is slow. Limits: none on R; digits that all key
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from reluscope.kernels.jit import inner, kernel
 
 __all__ = [
     "BUCKETS",
     "DIGIT",
+    "copy_keys",
     "digit_sizes",
     "make_windows",
     "order_ties",
@@ -28,7 +30,14 @@ LAST = np.uint64(BUCKETS - 1)
 INSERTION = 16
 
 
-@njit(nogil=True, cache=True)
+@inner
+def copy_keys(keys, out):  # pragma: no cover - compiled
+    """Keys (R,) to out (R,). Assigning a slice does the same, and takes a second and a half to compile."""
+    for index in range(keys.size):
+        out[index] = keys[index]
+
+
+@kernel
 def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
     """Sort keys uint64 (R,) in place by bits low_bit..high_bit - 1, stably; scratch has the same length."""
     size = keys.size
@@ -62,10 +71,10 @@ def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
             row[bucket] = place + 1
         source, target = target, source
     if passes and source is not keys:
-        keys[:] = source
+        copy_keys(source, keys)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sort_keys(keys, scratch, top):  # pragma: no cover - compiled
     """Sort keys (R,), R >= 1, that agree from bit `top` on; scratch is at least as long.
 
@@ -90,7 +99,7 @@ def sort_keys(keys, scratch, top):  # pragma: no cover - compiled
         start = index
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _sort_ties(keys, scratch, low):  # pragma: no cover - compiled
     """Sort keys that differ in their lowest `low` bits only: in passes if they are many and not all equal."""
     if keys.size > INSERTION:
@@ -98,7 +107,7 @@ def _sort_ties(keys, scratch, low):  # pragma: no cover - compiled
         for index in range(keys.size):
             differing |= keys[index] ^ keys[0]
         if differing != 0:
-            radix_sort(keys, scratch[: keys.size], 0, low)
+            radix_sort(keys, scratch[: keys.size], np.int64(0), low)
         return
     for index in range(1, keys.size):
         key = keys[index]
@@ -109,14 +118,14 @@ def _sort_ties(keys, scratch, low):  # pragma: no cover - compiled
         keys[place] = key
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def digit_sizes(keys, shift, sizes):  # pragma: no cover - compiled
     """Add to sizes int64 (2^11,) how many keys (R,) have each digit, the 11 bits from `shift` on."""
     for index in range(keys.size):
         sizes[(keys[index] >> np.uint64(shift)) & LAST] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def scatter(keys, shift, part_of_digit, places, out):  # pragma: no cover - compiled
     """Write each key to out at the next place of its part; places int64 (P,) is advanced."""
     for index in range(keys.size):
@@ -127,7 +136,7 @@ def scatter(keys, shift, part_of_digit, places, out):  # pragma: no cover - comp
         places[part] = place + 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def varying_bits(rows, start, stop, varying):  # pragma: no cover - compiled
     """OR into varying uint64 (C,) the bits in which rows start..stop of uint64 (R, C) differ from row 0."""
     for column in range(rows.shape[1]):
@@ -138,7 +147,7 @@ def varying_bits(rows, start, stop, varying):  # pragma: no cover - compiled
         varying[column] |= bits
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def make_windows(rows, start, stop, top, index_bits, windows):  # pragma: no cover - compiled
     """Sort keys for rows: the 64 - index_bits bits of the row below bit `top`, then the row's index."""
     word, bit = (top - 1) // 64, (top - 1) % 64 + 1  # the window starts below bit `bit` of column `word`
@@ -153,7 +162,7 @@ def make_windows(rows, start, stop, top, index_bits, windows):  # pragma: no cov
         windows[index] = (window & ~mask) | np.uint64(index)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _is_less(rows, index, other):  # pragma: no cover - compiled
     """Whether row `index` comes before row `other`, the last column being the most significant."""
     for column in range(rows.shape[1] - 1, -1, -1):
@@ -162,7 +171,7 @@ def _is_less(rows, index, other):  # pragma: no cover - compiled
     return False
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _sort_indices(rows, order, start, stop):  # pragma: no cover - compiled
     """Sort order[start:stop], indices into rows, by row: three-way quicksort, so equal rows cost one pass."""
     stack = [(start, stop)]
@@ -203,7 +212,7 @@ def _sort_indices(rows, order, start, stop):  # pragma: no cover - compiled
             order[place] = entry
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def order_ties(rows, windows, index_bits, order):  # pragma: no cover - compiled
     """From windows in order to order uint32 (R,): rows of equal window are sorted by the whole row."""
     mask = np.uint64((1 << index_bits) - 1)

@@ -8,7 +8,8 @@ write pass, so that its result is allocated exactly and parts can be written at 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from reluscope.kernels.jit import inner, kernel
 
 __all__ = [
     "join_rows",
@@ -21,6 +22,7 @@ __all__ = [
     "raw_union_size",
     "rows_union",
     "rows_union_size",
+    "runs",
     "union_size",
 ]
 
@@ -28,7 +30,7 @@ __all__ = [
 SPARSE = 4
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _compare(rows, index, other_rows, other):  # pragma: no cover - compiled
     """-1, 0 or 1 as row `index` comes before, equals or comes after the other."""
     for column in range(rows.shape[1] - 1, -1, -1):
@@ -38,7 +40,7 @@ def _compare(rows, index, other_rows, other):  # pragma: no cover - compiled
     return 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def lower_bound(keys, row):  # pragma: no cover - compiled
     """Number of rows of the table that come before row 0 of `row` uint64 (1, C)."""
     low, high = 0, keys.shape[0]
@@ -51,7 +53,7 @@ def lower_bound(keys, row):  # pragma: no cover - compiled
     return low
 
 
-@njit(nogil=True, cache=True)
+@inner
 def raw_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
     """Write the table of sorted raw uint64 (R,) and a table with uint64 (P,) keys together; returns its size.
 
@@ -60,7 +62,7 @@ def raw_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - co
     """
     if raw.size == 0 or keys.size == 0:
         return (
-            _runs(raw, out_keys, out_counts) if keys.size == 0 else _copy(keys, counts, out_keys, out_counts)
+            runs(raw, out_keys, out_counts) if keys.size == 0 else _copy(keys, counts, out_keys, out_counts)
         )
     if SPARSE * keys.size < raw.size:
         return _sparse_union(raw, keys, counts, out_keys, out_counts)
@@ -96,7 +98,7 @@ def raw_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - co
     return size
 
 
-@njit(nogil=True, cache=True)
+@inner
 def raw_union_size(raw, keys):  # pragma: no cover - compiled
     """Distinct keys in sorted raw (R,) and a table's keys uint64 (P,) together; without branches, as above."""
     if raw.size == 0:
@@ -107,7 +109,7 @@ def raw_union_size(raw, keys):  # pragma: no cover - compiled
     if SPARSE * keys.size < raw.size:
         stop = 0
         for place in range(keys.size):
-            stop = _first_not_below(raw, stop, keys[place])
+            stop = _first_not_below(raw, np.int64(stop), keys[place])
             size -= np.int64(stop < raw.size and np.uint64(raw[stop]) == keys[place])
         return size
     index, place = 0, 0
@@ -120,7 +122,7 @@ def raw_union_size(raw, keys):  # pragma: no cover - compiled
     return size
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _first_not_below(raw, start, key):  # pragma: no cover - compiled
     """The first index from `start` on whose raw key is not below `key`, looked for in strides that double."""
     step = 1
@@ -137,25 +139,25 @@ def _first_not_below(raw, start, key):  # pragma: no cover - compiled
     return start
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _sparse_union(raw, keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
     """`raw_union` for a table with few keys: the runs of raw keys between two of them are written at once."""
     size, index = 0, 0
     for place in range(keys.size):
         key = keys[place]
         stop = _first_not_below(raw, index, key)
-        size += _runs(raw[index:stop], out_keys[size:], out_counts[size:])
+        size += runs(raw[index:stop], out_keys[size:], out_counts[size:])
         index = stop
         while index < raw.size and np.uint64(raw[index]) == key:
             index += 1
         out_keys[size] = key
         out_counts[size] = counts[place] + index - stop
         size += 1
-    return size + _runs(raw[index:], out_keys[size:], out_counts[size:])
+    return size + runs(raw[index:], out_keys[size:], out_counts[size:])
 
 
-@njit(nogil=True, cache=True)
-def _runs(raw, out_keys, out_counts):  # pragma: no cover - compiled
+@inner
+def runs(raw, out_keys, out_counts):  # pragma: no cover - compiled
     """Write the table of sorted raw uint64 (R,); returns its size."""
     size, start = 0, 0
     for index in range(1, raw.size + 1):
@@ -168,7 +170,7 @@ def _runs(raw, out_keys, out_counts):  # pragma: no cover - compiled
     return size
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _copy(keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
     for index in range(keys.size):
         out_keys[index] = keys[index]
@@ -176,7 +178,7 @@ def _copy(keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
     return keys.size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def rows_union_size(rows, order, keys):  # pragma: no cover - compiled
     """Distinct rows in rows[order] (sorted) and a table's keys (P, C) together."""
     size, place = 0, 0
@@ -199,7 +201,7 @@ def rows_union_size(rows, order, keys):  # pragma: no cover - compiled
     return size + keys.shape[0] - place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def rows_union(rows, order, keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
     """Write the table of rows[order] (sorted) and a table with keys (P, C) together."""
     size, place = 0, 0
@@ -234,7 +236,7 @@ def rows_union(rows, order, keys, counts, out_keys, out_counts):  # pragma: no c
     out_counts[size : size + rest] = counts[place:]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def union_size(keys, other_keys):  # pragma: no cover - compiled
     """Distinct rows in two tables' keys (P, C) and (Q, C) together."""
     index, other, common = 0, 0, 0
@@ -246,7 +248,7 @@ def union_size(keys, other_keys):  # pragma: no cover - compiled
     return keys.shape[0] + other_keys.shape[0] - common
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def join_rows(keys, counts, other_keys, other_counts, out, other_out):  # pragma: no cover - compiled
     """Counts of two tables over the union of their keys, in order; 0 where a table lacks the key."""
     index, other, place = 0, 0, 0
@@ -268,7 +270,7 @@ def join_rows(keys, counts, other_keys, other_counts, out, other_out):  # pragma
         place += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def merge_rows(keys, counts, other_keys, other_counts, out_keys, out_counts):  # pragma: no cover - compiled
     """Write the union of two tables, counts added."""
     index, other, place = 0, 0, 0
@@ -293,7 +295,7 @@ def merge_rows(keys, counts, other_keys, other_counts, out_keys, out_counts):  #
         place += 1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _is_same_pattern(rows, index, group_bits, group_column):  # pragma: no cover - compiled
     """Whether row `index` holds the pattern of the row before it; they may differ in group."""
     low = 1 if group_column else 0
@@ -304,7 +306,7 @@ def _is_same_pattern(rows, index, group_bits, group_column):  # pragma: no cover
     return (rows[index, low] >> shift) == (rows[index - 1, low] >> shift)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pattern_start(rows, index, group_bits, group_column):  # pragma: no cover - compiled
     """The first row from `index` on that begins a pattern, in a table of (pattern, group) rows (J, C)."""
     while 0 < index < rows.shape[0] and _is_same_pattern(rows, index, group_bits, group_column):
@@ -312,7 +314,7 @@ def pattern_start(rows, index, group_bits, group_column):  # pragma: no cover - 
     return index
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def marginal_size(rows, group_bits, group_column):  # pragma: no cover - compiled
     """Distinct patterns in a table of (pattern, group) rows uint64 (J, C)."""
     size = min(1, rows.shape[0])
@@ -321,7 +323,7 @@ def marginal_size(rows, group_bits, group_column):  # pragma: no cover - compile
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def marginal(  # pragma: no cover - compiled
     rows, row_counts, group_bits, group_column, first, keys, counts, patterns, groups
 ):

@@ -15,8 +15,8 @@ levels 0 to 63; group layout as in `kernels.plan`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from reluscope.kernels.jit import inner, kernel
 from reluscope.kernels.select import hash_words
 from reluscope.kernels.tables import pattern_start
 
@@ -36,7 +36,7 @@ EXACT_TOTALS = 1 << 12
 _BITS = 64
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _word(rows, index, word, group_bits, group_column):  # pragma: no cover - compiled
     """A word of the pattern of a row, which lies above `group_bits` bits of the group, or beside its column."""
     low = (1 if group_column else 0) + word
@@ -47,7 +47,7 @@ def _word(rows, index, word, group_bits, group_column):  # pragma: no cover - co
     return value
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _hash_of_row(rows, index, num_words, group_bits, group_column, salt):  # pragma: no cover - compiled
     second = np.uint64(0)
     if num_words > 1:
@@ -55,12 +55,12 @@ def _hash_of_row(rows, index, num_words, group_bits, group_column, salt):  # pra
     return hash_words(_word(rows, index, 0, group_bits, group_column), second, salt)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _begins_with_zeros(hashed, level):  # pragma: no cover - compiled
     return level == 0 or hashed >> np.uint64(_BITS - level) == 0
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _place_of(rows, index, group_bits, group_column, hashed, slots, exempt):  # pragma: no cover - compiled
     """Where in the exempt keys (X, W) the pattern of a row stands; -1 if it is none of them."""
     if slots.size == 0:
@@ -79,7 +79,7 @@ def _place_of(rows, index, group_bits, group_column, hashed, slots, exempt):  # 
     return np.int64(-1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fill_slots(exempt, salt, slots):  # pragma: no cover - compiled
     """Write the place of every exempt key uint64 (X, W) to a table of slots int32 (S,), S a power of two above X."""
     slots[:] = -1
@@ -92,7 +92,7 @@ def fill_slots(exempt, salt, slots):  # pragma: no cover - compiled
         slots[slot] = place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sift_rows(  # pragma: no cover - compiled
     rows, num_words, group_bits, group_column, salt, level, slots, exempt
 ):
@@ -109,7 +109,7 @@ def sift_rows(  # pragma: no cover - compiled
     return kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def rows_of_totals(rows, counts, group_bits, group_column, bins):  # pragma: no cover - compiled
     """Add to int64 bins how many rows the patterns of each total have; see `threshold` for the bins."""
     start = 0
@@ -142,7 +142,7 @@ def threshold(bins: np.ndarray, room: int) -> int:
     return (EXACT_TOTALS + 1) << (place - EXACT_TOTALS - 1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def thin_rows(  # pragma: no cover - compiled
     rows,
     counts,
@@ -186,7 +186,7 @@ def thin_rows(  # pragma: no cover - compiled
     return kept, num_exempt
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def levels_of(keys, level, exempt, exempt_levels, out):  # pragma: no cover - compiled
     """Write the level of every key (P, W), in order, to uint8 (P,): its own where it is exempt (X, W), in order too."""
     place = 0
@@ -202,7 +202,7 @@ def levels_of(keys, level, exempt, exempt_levels, out):  # pragma: no cover - co
                 place += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def group_self_information(rows, counts, group_bits, group_column, out):  # pragma: no cover - compiled
     """Write sum_g c log2 c over the groups g of every pattern to float64 (P,); returns P. Only counts when out is empty."""
     place, start = 0, 0

@@ -15,7 +15,9 @@ import numpy as np
 
 from reluscope.kernels import pool
 from reluscope.kernels.native import HEADER, NativeTask, array_at, claim, enter, job_of
-from reluscope.kernels.sort import sort_keys
+from reluscope.kernels.pages import table_array
+from reluscope.kernels.sort import copy_keys, sort_keys
+from reluscope.kernels.tables import runs
 from reluscope.kernels.words import MIN_PARALLEL, PIECE, UnionJob
 
 __all__ = ["UnwrittenTable"]
@@ -26,6 +28,9 @@ TALLIED = 256
 # The job's fields.
 PARTITIONED, NUM_RAW, SORTED, EDGES, SIZES, SCRATCH, LONGEST, TOP = range(HEADER, HEADER + 8)
 TALLIES, OFTEN, NUM_OFTEN = range(HEADER + 8, HEADER + 11)
+PLACES, KEYS, COUNTS = range(
+    HEADER + 4, HEADER + 7
+)  # of the task that writes, in place of the sizes and so on
 
 
 @functools.cache
@@ -64,7 +69,30 @@ def _sort_task(raw_type: Any) -> NativeTask:
                 size += 1
                 start = index
             sizes[part], num_often[part] = size, place - edges[part] // TALLIED
-            out[edges[part] : edges[part + 1]] = span
+            copy_keys(span, out[edges[part] : edges[part + 1]])
+
+    return NativeTask(task)
+
+
+@functools.cache
+def _write_task(raw_type: Any) -> NativeTask:
+    """A block: the table of a part's sorted keys goes to its place."""
+
+    def task(pointer):  # pragma: no cover - compiled
+        job = job_of(pointer)
+        if enter(job) < 0:
+            return
+        raw = array_at(job[SORTED], (job[NUM_RAW],), raw_type)
+        edges = array_at(job[EDGES], (job[1] + 1,), np.int64)
+        places = array_at(job[PLACES], (job[1] + 1,), np.int64)
+        keys = array_at(job[KEYS], (places[job[1]],), np.uint64)
+        counts = array_at(job[COUNTS], (places[job[1]],), np.int64)
+        while True:
+            part = claim(job)
+            if part < 0:
+                break
+            place = slice(places[part], places[part + 1])
+            runs(raw[edges[part] : edges[part + 1]], keys[place], counts[place])
 
     return NativeTask(task)
 
@@ -88,7 +116,6 @@ class UnwrittenTable:
         self._table: tuple[np.ndarray, np.ndarray] | None = None
         self._lock = threading.Lock()
         self._threads = pool.num_threads() if raw.size >= MIN_PARALLEL else 1
-        self._varying = varying
         job = UnionJob(raw, np.empty((0, 1), np.uint64), np.empty(0, np.int64), max(1, varying.bit_length()))
         if raw.size > PIECE or self._threads > 1:
             job.partition(self._threads)
@@ -105,13 +132,22 @@ class UnwrittenTable:
         """keys uint64 (P, 1) and counts int64 (P,), written by the first call."""
         with self._lock:
             if self._table is None:
-                assert self._raw is not None
-                empty = np.empty((0, 1), np.uint64), np.empty(0, np.int64)
-                job = UnionJob(self._raw, *empty, max(1, self._varying.bit_length()))
-                job.take_sorted(self._raw, self._edges, self._sizes)
-                self._table = job.unite(self._threads)
+                self._table = self._write()
                 self._raw = None
             return self._table
+
+    def _write(self) -> tuple[np.ndarray, np.ndarray]:
+        assert self._raw is not None
+        num_parts, raw = len(self._sizes), self._raw
+        keys, counts = (
+            table_array((self.num_patterns, 1), np.uint64),
+            table_array((self.num_patterns,), np.int64),
+        )
+        places = np.concatenate([[0], np.cumsum(self._sizes)])
+        fields = [0, raw.size, raw.ctypes.data, self._edges.ctypes.data, places.ctypes.data]
+        fields += [keys.ctypes.data, counts.ctypes.data]
+        _write_task(raw.dtype.type).run(num_parts, self._threads, fields)
+        return keys, counts
 
     def _sort(self, job: UnionJob) -> None:
         raw, edges, kind = job.partitioned, self._edges, job.partitioned.dtype.type

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import functools
 import threading
-from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from reluscope.kernels import pool, tables
+from reluscope.kernels.jit import kernel
 from reluscope.kernels.native import HEADER, NativeTask, array_at, claim, enter, job_of
-from reluscope.kernels.pages import are_own_pages_wanted, paged_array
+from reluscope.kernels.pages import are_own_pages_wanted, table_array
 from reluscope.kernels.sort import BUCKETS, DIGIT, digit_sizes, scatter, sort_keys
 
 __all__ = ["MIN_PARALLEL", "PIECE", "UnionJob", "unite_words"]
@@ -30,9 +29,6 @@ MIN_PARALLEL = 1 << 14
 # Parts differ in size and threads in speed: with several each, nobody waits long.
 PARTS_PER_THREAD = 4
 
-# Tables of this size come and go with every measurement, and the heap has warm pages for them.
-_paged = partial(paged_array, min_bytes=1 << 22)
-
 # Up to so many bytes are kept by each thread for the next partition: a fresh page takes longer than partitioning its keys.
 KEPT_BYTES = 1 << 25
 _kept = threading.local()
@@ -42,10 +38,10 @@ def _scratch(size: int, dtype: type) -> np.ndarray:
     """An array (size,), not initialised, whose memory the next call may give out again."""
     num_bytes = size * np.dtype(dtype).itemsize
     if num_bytes > KEPT_BYTES or are_own_pages_wanted():
-        return _paged((size,), dtype)
+        return table_array((size,), dtype)
     kept: np.ndarray | None = getattr(_kept, "bytes", None)
     if kept is None or kept.size < num_bytes:
-        kept = _kept.bytes = _paged((max(num_bytes, 1 << 16),), np.uint8)
+        kept = _kept.bytes = table_array((max(num_bytes, 1 << 16),), np.uint8)
     return kept[:num_bytes].view(dtype)
 
 
@@ -148,7 +144,7 @@ def _unite_task(raw_type: Any) -> NativeTask:
     return NativeTask(task)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _plan_parts(digits, wanted, part_of_digit, places, edges):  # pragma: no cover - compiled
     """Which part each leading digit belongs to, and where each piece writes its share of each part.
 
@@ -175,8 +171,9 @@ def _plan_parts(digits, wanted, part_of_digit, places, edges):  # pragma: no cov
         part_of_digit[digit] = part
     num_parts = part + 1
     edges[num_parts] = total
-    places[:, :num_parts] = 0
     for piece in range(num_pieces):
+        for part in range(num_parts):
+            places[piece, part] = 0
         for digit in range(BUCKETS):
             places[piece, part_of_digit[digit]] += digits[piece, digit]
     for index in range(num_parts):
@@ -188,14 +185,11 @@ def _plan_parts(digits, wanted, part_of_digit, places, edges):  # pragma: no cov
     return num_parts
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _bounds_of_parts(keys, part_of_digit, shift, bounds):  # pragma: no cover - compiled
-    """Where the share of each part begins in the table's keys uint64 (P,), int64 (Q + 1,)."""
+    """Where the share of each part begins in the table's keys uint64 (P,), P >= 1, int64 (Q + 1,)."""
     num_parts = bounds.size - 1
     bounds[0], bounds[num_parts] = 0, keys.size
-    if keys.size == 0:
-        bounds[:] = 0
-        return
     # The bits above the leading digit are the same in all keys.
     above = (
         keys[0] >> np.uint64(shift + DIGIT) << np.uint64(shift + DIGIT)
@@ -251,12 +245,6 @@ class UnionJob:
         """The raw keys, part after part; parts are sorted in place."""
         return self._sorted
 
-    def take_sorted(self, raw: np.ndarray, edges: np.ndarray, sizes: np.ndarray) -> None:
-        """Go on from raw keys that are sorted, with the edges of their parts and how many patterns each has."""
-        self._sorted, self.edges = raw, edges
-        self._bounds = np.zeros(len(edges), np.int64)
-        self._places = np.concatenate([[0], np.cumsum(sizes)])
-
     def partition(self, num_threads: int) -> None:
         """Parts by key, written to other memory; the raw keys given may be overwritten from then on."""
         raw = self._sorted
@@ -274,8 +262,9 @@ class UnionJob:
         fields += [part_of_digit.ctypes.data, places.ctypes.data, target.ctypes.data]
         _scatter_task(kind).run(num_pieces, num_threads, fields)
         self._sorted, self.edges = target, edges[: num_parts + 1].copy()
-        self._bounds = np.empty(num_parts + 1, np.int64)
-        _bounds_of_parts(self._keys.reshape(-1), part_of_digit, shift, self._bounds)
+        self._bounds = np.zeros(num_parts + 1, np.int64)
+        if len(self._keys):
+            _bounds_of_parts(self._keys.reshape(-1), part_of_digit, shift, self._bounds)
 
     def sort(self, num_threads: int) -> None:
         num_parts = len(self.edges) - 1
@@ -293,7 +282,7 @@ class UnionJob:
 
     def unite(self, num_threads: int) -> tuple[np.ndarray, np.ndarray]:
         num_parts, total = len(self.edges) - 1, int(self._places[-1])
-        out_keys, out_counts = _paged((total, 1), np.uint64), _paged((total,), np.int64)
+        out_keys, out_counts = table_array((total, 1), np.uint64), table_array((total,), np.int64)
         fields = [0, self._size, 0, 0, 0, self._places.ctypes.data, self._sorted.ctypes.data]
         fields += [self.edges.ctypes.data, self._bounds.ctypes.data, 0, 0, 0, 0]
         fields += [self._keys.ctypes.data, self._counts.ctypes.data, len(self._keys)]
