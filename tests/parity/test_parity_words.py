@@ -9,7 +9,7 @@ from reluscope.kernels import openmp
 from reluscope.kernels.accumulate_words import WAITING, WordAccumulator
 from reluscope.kernels.plan import KeyPlan
 from reluscope.kernels.sort import sort_keys
-from reluscope.kernels.words import unite_words
+from reluscope.kernels.words import count_words, unite_words
 
 KINDS = ("random", "ties", "narrow", "constant top", "zipf", "few", "one", "runs")
 
@@ -111,3 +111,42 @@ def test_without_a_team_threads_of_our_own_count_the_same(monkeypatch):
     alone = unite_words(keys.copy(), varying_of(keys), np.empty((0, 1), np.uint64), np.empty(0, np.int64))
     np.testing.assert_array_equal(alone[0], with_team[0])
     np.testing.assert_array_equal(alone[1], with_team[1])
+
+
+@pytest.mark.parametrize("size", [1, 1000, 40_000, 300_000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_keys_that_are_only_read(kind, size):
+    keys = make_keys(kind, size)
+    for num_bits in (64, 32, 20):
+        narrow = keys >> np.uint64(64 - num_bits)
+        before = narrow.copy()
+        found, counts = count_words(narrow, num_bits)
+        expected, expected_counts = np.unique(before, return_counts=True)
+        np.testing.assert_array_equal(found[:, 0], expected)
+        np.testing.assert_array_equal(counts, expected_counts)
+        np.testing.assert_array_equal(narrow, before)
+        assert found.dtype == np.uint64
+        assert counts.dtype == np.int64
+
+
+@pytest.mark.parametrize("width", [64, 32, 20])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_are_all_there_are(kind, width):
+    """Whether they are taken in one by one or not at all, of the kinds some go each way."""
+    keys = (make_keys(kind, 300_000) >> np.uint64(64 - width)).reshape(-1, 1)
+    plan = KeyPlan(width=width, num_groups=0, seed=0)
+    finished = WordAccumulator(plan).finish_words(keys)
+    expected, expected_counts = np.unique(keys, return_counts=True)
+    table, counts = finished.unwritten.table() if finished.unwritten else (finished.keys, finished.counts)
+    np.testing.assert_array_equal(table[:, 0], expected)
+    np.testing.assert_array_equal(counts, expected_counts)
+
+
+def test_rows_are_taken_in_one_by_one_only_where_some_repeat(monkeypatch):
+    taken = []
+    monkeypatch.setattr(WordAccumulator, "add_words", lambda self, words: taken.append(len(words)))
+    monkeypatch.setattr(WordAccumulator, "finish", lambda self, **_: None)
+    plan = KeyPlan(width=64, num_groups=0, seed=0)
+    for kind, expected in (("random", []), ("few", [300_000])):
+        WordAccumulator(plan).finish_words(make_keys(kind, 300_000).reshape(-1, 1))
+        assert taken == expected

@@ -16,7 +16,7 @@ from reluscope.kernels.ingest import RawKeys
 from reluscope.kernels.plan import Finished, KeyPlan, Load
 from reluscope.kernels.unwritten import UnwrittenTable
 from reluscope.kernels.values import Values
-from reluscope.kernels.words import unite_words
+from reluscope.kernels.words import count_words, unite_words
 
 __all__ = ["WordAccumulator"]
 
@@ -28,6 +28,10 @@ SMALL = 1 << 21
 WAITING = 12
 # The next look at them pays only if they may grow by so much until then.
 GROWTH = 1.25
+
+# From so many rows on a look tells whether they need to be taken in one by one; it is at so many places.
+MIN_ALONE = 1 << 17
+PIECES = 64
 
 
 class WordAccumulator:
@@ -91,6 +95,14 @@ class WordAccumulator:
             self._raw.add_words(words[start:stop], self._useful())
             self._note(stop - start, self._raw.size - waiting)
             start = stop
+
+    def finish_words(self, words: np.ndarray) -> Finished:
+        """`add_words` of rows that are all there are, and `finish`: where few repeat, they are not copied to wait."""
+        if len(words) < MIN_ALONE or self._may_some_repeat(words):
+            self.add_words(words)
+            return self.finish(pairs=False, last=True)
+        keys, counts = count_words(words.reshape(-1), self._plan.row_bits)
+        return Finished(keys=keys, counts=counts)
 
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last.
@@ -191,6 +203,12 @@ class WordAccumulator:
         if self._may_repeat(len(keys)):
             self._hot = self._hot or HotKeys()
             self._hot.fill(keys.reshape(-1), counts, self._num_evaluations)
+
+    def _may_some_repeat(self, words: np.ndarray) -> bool:
+        """Whether the cache may pay for rows uint64 (E, 1), from what stands at several places among them."""
+        pieces = words[: len(words) // PIECES * PIECES].reshape(PIECES, -1)
+        some = pieces[:, : MIN_RAW // PIECES].reshape(-1)
+        return len(count_words(some, self._plan.row_bits)[0]) < (1 - MIN_HIT_RATE) * some.size
 
     def _may_repeat(self, num_patterns: int) -> bool:
         """Whether so few patterns were found that the cache may pay."""

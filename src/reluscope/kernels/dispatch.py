@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Accumulator",
     "accumulator",
+    "count_words",
     "device_accumulator",
     "home_of",
     "implementation",
@@ -147,6 +148,15 @@ def device_accumulator(plan: KeyPlan, home: torch.device) -> DeviceDense | Devic
     from reluscope.kernels import gpu
 
     return gpu.accumulator(plan, home)
+
+
+def count_words(plan: KeyPlan, words: np.ndarray, home: torch.device | None) -> Finished:
+    """The finished table of complete rows uint64 (E, W), counted on the host (None) or on a device."""
+    counts = accumulator(plan) if home is None else device_accumulator(plan, home)
+    if isinstance(counts, WordAccumulator):
+        return counts.finish_words(words)
+    counts.add_words(words)
+    return counts.finish(pairs=False, last=True)
 
 
 def pack(values: Values | DeviceValues) -> tuple[np.ndarray, int]:

@@ -35,6 +35,7 @@ __all__ = [
 
 # A smaller array comes from the heap, where memory that was used before costs no page fault.
 MIN_BYTES = 1 << 20
+STAYING_BYTES, PASSING_BYTES = 1 << 22, (1 << 25) + 1  # of tables
 _ZEROS = bytes(1 << 20)
 
 # Of this thread: the arrays are made in the thread that drives a kernel.
@@ -78,9 +79,13 @@ def paged_array(shape: Sequence[int], dtype: type, *, min_bytes: int = MIN_BYTES
     return np.frombuffer(mmap.mmap(-1, size * itemsize, **private), dtype).reshape(shape)
 
 
-def table_array(shape: Sequence[int], dtype: type) -> np.ndarray:
-    """As `paged_array`, for a table: below 4 MB it comes and goes with every measurement, and the heap has warm pages."""
-    return paged_array(shape, dtype, min_bytes=1 << 22)
+def table_array(shape: Sequence[int], dtype: type, *, stays: bool = True) -> np.ndarray:
+    """As `paged_array`, for a table.
+
+    Small ones come and go with every measurement, and the heap has warm pages for them. So it has for up to 32 MB, beyond
+    which glibc's keeps nothing; but a table that `stays` while others come and go would tear holes into it.
+    """
+    return paged_array(shape, dtype, min_bytes=STAYING_BYTES if stays else PASSING_BYTES)
 
 
 def release_before(array: np.ndarray, row: int) -> None:

@@ -139,10 +139,8 @@ class UnwrittenTable:
     def _write(self) -> tuple[np.ndarray, np.ndarray]:
         assert self._raw is not None
         num_parts, raw = len(self._sizes), self._raw
-        keys, counts = (
-            table_array((self.num_patterns, 1), np.uint64),
-            table_array((self.num_patterns,), np.int64),
-        )
+        keys = table_array((self.num_patterns, 1), np.uint64)
+        counts = table_array((self.num_patterns,), np.int64)
         places = np.concatenate([[0], np.cumsum(self._sizes)])
         fields = [0, raw.size, raw.ctypes.data, self._edges.ctypes.data, places.ctypes.data]
         fields += [keys.ctypes.data, counts.ctypes.data]

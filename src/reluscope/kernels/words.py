@@ -16,11 +16,21 @@ import numpy as np
 
 from reluscope.kernels import pool, tables
 from reluscope.kernels.jit import kernel
-from reluscope.kernels.native import HEADER, NativeTask, array_at, claim, enter, job_of
+from reluscope.kernels.native import (
+    HEADER,
+    NativeTask,
+    array_at,
+    atomic_and,
+    atomic_or,
+    claim,
+    enter,
+    field_of,
+    job_of,
+)
 from reluscope.kernels.pages import are_own_pages_wanted, table_array
 from reluscope.kernels.sort import BUCKETS, DIGIT, digit_sizes, scatter, sort_keys
 
-__all__ = ["MIN_PARALLEL", "PIECE", "UnionJob", "unite_words"]
+__all__ = ["MIN_PARALLEL", "PIECE", "UnionJob", "count_words", "unite_words"]
 
 # Keys of a piece, and wanted of a part: half a megabyte for the part and its scratch if keys have 32 bits.
 PIECE = 1 << 15
@@ -49,6 +59,32 @@ def _scratch(size: int, dtype: type) -> np.ndarray:
 RAW, NUM_RAW, SHIFT, DIGITS, PART_OF_DIGIT, PLACES, TARGET = range(HEADER, HEADER + 7)
 EDGES, BOUNDS, SIZES, SCRATCH, LONGEST, TOP = range(HEADER + 7, HEADER + 13)
 KEYS, COUNTS, NUM_KEYS, OUT_KEYS, OUT_COUNTS = range(HEADER + 13, HEADER + 18)
+SOME, EVERY = SHIFT, DIGITS  # of the task that looks for bits that vary
+
+FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@functools.cache
+def _varying_task() -> NativeTask:
+    """A block: the bits that are on in some key of a piece, and in all."""
+
+    def task(pointer):  # pragma: no cover - compiled
+        job = job_of(pointer)
+        if enter(job) < 0:
+            return
+        raw = array_at(job[RAW], (job[NUM_RAW],), np.uint64)
+        some, every = np.uint64(0), FULL
+        while True:
+            piece = claim(job)
+            if piece < 0:
+                break
+            for key in raw[piece * PIECE : (piece + 1) * PIECE]:
+                some |= key
+                every &= key
+        atomic_or(field_of(job, SOME), np.int64(some))
+        atomic_and(field_of(job, EVERY), np.int64(every))
+
+    return NativeTask(task)
 
 
 @functools.cache
@@ -71,15 +107,15 @@ def _digits_task(raw_type: Any) -> NativeTask:
 
 
 @functools.cache
-def _scatter_task(raw_type: Any) -> NativeTask:
-    """A block: the keys of a piece go to their parts."""
+def _scatter_task(raw_type: Any, target_type: Any) -> NativeTask:
+    """A block: the keys of a piece go to their parts, of 32 bits there if that is enough."""
 
     def task(pointer):  # pragma: no cover - compiled
         job = job_of(pointer)
         if enter(job) < 0:
             return
         raw = array_at(job[RAW], (job[NUM_RAW],), raw_type)
-        target = array_at(job[TARGET], (job[NUM_RAW],), raw_type)
+        target = array_at(job[TARGET], (job[NUM_RAW],), target_type)
         part_of_digit = array_at(job[PART_OF_DIGIT], (BUCKETS,), np.int64)
         while True:
             piece = claim(job)
@@ -231,6 +267,21 @@ def unite_words(
     return job.unite(threads)
 
 
+def count_words(words: np.ndarray, num_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """The table of keys uint64 (R,), R >= 1, none of which has a bit from `num_bits` on; they are only read."""
+    kind = np.uint32 if num_bits <= 32 else np.uint64
+    threads = pool.num_threads() if words.size >= MIN_PARALLEL else 1
+    fields = [words.ctypes.data, words.size, 0, -1]
+    some, every = _varying_task().run(-(-words.size // PIECE), threads, fields)[SOME : EVERY + 1]
+    varying = (some & ~every) & (2**64 - 1)
+    if words.size <= PIECE and threads == 1:
+        return unite_words(words.astype(kind), varying, np.empty((0, 1), np.uint64), np.empty(0, np.int64))
+    job = UnionJob(words, np.empty((0, 1), np.uint64), np.empty(0, np.int64), max(1, varying.bit_length()))
+    job.partition(threads, kind)
+    job.sort(threads)
+    return job.unite(threads, stays=False)
+
+
 class UnionJob:
     """The arrays of one uniting, and the fields that tell its tasks where they lie."""
 
@@ -245,22 +296,22 @@ class UnionJob:
         """The raw keys, part after part; parts are sorted in place."""
         return self._sorted
 
-    def partition(self, num_threads: int) -> None:
-        """Parts by key, written to other memory; the raw keys given may be overwritten from then on."""
+    def partition(self, num_threads: int, kind: type | None = None) -> None:
+        """Parts by key, written to other memory, of the raw keys' type or another; whose own may be overwritten then."""
         raw = self._sorted
+        kind = kind or raw.dtype.type
         wanted = max(-(-self._size // PIECE), PARTS_PER_THREAD * num_threads)
         num_pieces = -(-raw.size // PIECE)
         shift = max(0, self.top - DIGIT)
         digits = np.zeros((num_pieces, BUCKETS), np.int64)
         part_of_digit, places = np.empty(BUCKETS, np.int64), np.empty((num_pieces, BUCKETS), np.int64)
         edges = np.empty(BUCKETS + 1, np.int64)
-        target = _scratch(self._size, raw.dtype.type)
-        kind = raw.dtype.type
+        target = _scratch(self._size, kind)
         fields = [raw.ctypes.data, raw.size, shift, digits.ctypes.data]
-        _digits_task(kind).run(num_pieces, num_threads, fields)
+        _digits_task(raw.dtype.type).run(num_pieces, num_threads, fields)
         num_parts = _plan_parts(digits, wanted, part_of_digit, places, edges)
         fields += [part_of_digit.ctypes.data, places.ctypes.data, target.ctypes.data]
-        _scatter_task(kind).run(num_pieces, num_threads, fields)
+        _scatter_task(raw.dtype.type, kind).run(num_pieces, num_threads, fields)
         self._sorted, self.edges = target, edges[: num_parts + 1].copy()
         self._bounds = np.zeros(num_parts + 1, np.int64)
         if len(self._keys):
@@ -280,9 +331,11 @@ class UnionJob:
         _sort_task(kind).run(num_parts, threads, fields)
         self._places = np.concatenate([[0], np.cumsum(sizes)])
 
-    def unite(self, num_threads: int) -> tuple[np.ndarray, np.ndarray]:
+    def unite(self, num_threads: int, *, stays: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The new table; `stays` as of `table_array`."""
         num_parts, total = len(self.edges) - 1, int(self._places[-1])
-        out_keys, out_counts = table_array((total, 1), np.uint64), table_array((total,), np.int64)
+        out_keys = table_array((total, 1), np.uint64, stays=stays)
+        out_counts = table_array((total,), np.int64, stays=stays)
         fields = [0, self._size, 0, 0, 0, self._places.ctypes.data, self._sorted.ctypes.data]
         fields += [self.edges.ctypes.data, self._bounds.ctypes.data, 0, 0, 0, 0]
         fields += [self._keys.ctypes.data, self._counts.ctypes.data, len(self._keys)]

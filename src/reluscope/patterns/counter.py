@@ -273,9 +273,7 @@ def count_keys(keys: np.ndarray, width: int, *, seed: int = DEFAULT_SEED) -> Pat
     check_width(width)
     plan = KeyPlan(width=int(width), num_groups=0, seed=check_seed(seed))
     words = _checked_words(keys, plan)
-    accumulator = _accumulator(plan, dispatch.home_of(words))
-    accumulator.add_words(words)
-    finished = accumulator.finish(pairs=False, last=True)
+    finished = dispatch.count_words(plan, words, dispatch.home_of(words))
     return PatternCounts.from_finished(finished, plan.width, plan.seed)
 
 
