@@ -14,14 +14,12 @@ from reluscope.kernels.jit import inner, kernel
 __all__ = [
     "BUCKETS",
     "DIGIT",
+    "INSERTION",
     "copy_keys",
     "digit_sizes",
-    "make_windows",
-    "order_ties",
     "radix_sort",
     "scatter",
     "sort_keys",
-    "varying_bits",
 ]
 
 DIGIT = 11
@@ -134,101 +132,3 @@ def scatter(keys, shift, part_of_digit, places, out):  # pragma: no cover - comp
         place = places[part]
         out[place] = key
         places[part] = place + 1
-
-
-@kernel
-def varying_bits(rows, start, stop, varying):  # pragma: no cover - compiled
-    """OR into varying uint64 (C,) the bits in which rows start..stop of uint64 (R, C) differ from row 0."""
-    for column in range(rows.shape[1]):
-        first = rows[0, column]
-        bits = np.uint64(0)
-        for index in range(start, stop):
-            bits |= rows[index, column] ^ first
-        varying[column] |= bits
-
-
-@kernel
-def make_windows(rows, start, stop, top, index_bits, windows):  # pragma: no cover - compiled
-    """Sort keys for rows: the 64 - index_bits bits of the row below bit `top`, then the row's index."""
-    word, bit = (top - 1) // 64, (top - 1) % 64 + 1  # the window starts below bit `bit` of column `word`
-    mask = np.uint64((1 << index_bits) - 1)
-    for index in range(start, stop):
-        if bit == 64:
-            window = rows[index, word]
-        else:
-            window = rows[index, word] << np.uint64(64 - bit)
-            if word:
-                window |= rows[index, word - 1] >> np.uint64(bit)
-        windows[index] = (window & ~mask) | np.uint64(index)
-
-
-@inner
-def _is_less(rows, index, other):  # pragma: no cover - compiled
-    """Whether row `index` comes before row `other`, the last column being the most significant."""
-    for column in range(rows.shape[1] - 1, -1, -1):
-        if rows[index, column] != rows[other, column]:
-            return rows[index, column] < rows[other, column]
-    return False
-
-
-@inner
-def _sort_indices(rows, order, start, stop):  # pragma: no cover - compiled
-    """Sort order[start:stop], indices into rows, by row: three-way quicksort, so equal rows cost one pass."""
-    stack = [(start, stop)]
-    while stack:
-        start, stop = stack.pop()
-        while stop - start > INSERTION:
-            middle = (start + stop) // 2
-            pivot = order[middle]
-            # The median of three keeps ordered input from being the worst case.
-            low, high = order[start], order[stop - 1]
-            if _is_less(rows, low, high):
-                low, high = high, low
-            pivot = low if _is_less(rows, low, pivot) else (high if _is_less(rows, pivot, high) else pivot)
-            less, index, greater = start, start, stop
-            while index < greater:
-                entry = order[index]
-                if _is_less(rows, entry, pivot):
-                    order[index], order[less] = order[less], entry
-                    less += 1
-                    index += 1
-                elif _is_less(rows, pivot, entry):
-                    greater -= 1
-                    order[index], order[greater] = order[greater], entry
-                else:
-                    index += 1
-            if less - start < stop - greater:
-                stack.append((greater, stop))
-                stop = less
-            else:
-                stack.append((start, less))
-                start = greater
-        for index in range(start + 1, stop):
-            entry = order[index]
-            place = index
-            while place > start and _is_less(rows, entry, order[place - 1]):
-                order[place] = order[place - 1]
-                place -= 1
-            order[place] = entry
-
-
-@kernel
-def order_ties(rows, windows, index_bits, order):  # pragma: no cover - compiled
-    """From windows in order to order uint32 (R,): rows of equal window are sorted by the whole row."""
-    mask = np.uint64((1 << index_bits) - 1)
-    size = windows.size
-    start = 0
-    while start < size:
-        window = windows[start] & ~mask
-        stop = start
-        is_tie = False
-        first = windows[start] & mask
-        while stop < size and (windows[stop] & ~mask) == window:
-            index = windows[stop] & mask
-            order[stop] = index
-            for column in range(rows.shape[1]):
-                is_tie |= rows[index, column] != rows[first, column]
-            stop += 1
-        if is_tie:
-            _sort_indices(rows, order, start, stop)
-        start = stop

@@ -178,62 +178,56 @@ def _copy(keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
     return keys.size
 
 
-@kernel
-def rows_union_size(rows, order, keys):  # pragma: no cover - compiled
-    """Distinct rows in rows[order] (sorted) and a table's keys (P, C) together."""
+@inner
+def rows_union_size(rows, keys):  # pragma: no cover - compiled
+    """Distinct rows in sorted rows (R, C) and a table's keys (P, C) together."""
     size, place = 0, 0
-    index = 0
-    while index < order.size:
-        row = order[index]
-        index += 1
-        while index < order.size and _compare(rows, order[index], rows, row) == 0:
-            index += 1
-        comparison = -1
+    for index in range(rows.shape[0]):
+        if index > 0 and _compare(rows, index, rows, index - 1) == 0:
+            continue
+        size += 1
         while place < keys.shape[0]:
-            comparison = _compare(keys, place, rows, row)
-            if comparison >= 0:
+            comparison = _compare(keys, place, rows, index)
+            if comparison > 0:
                 break
             place += 1
-            size += 1
-        if place < keys.shape[0] and comparison == 0:
-            place += 1
-        size += 1
+            size += comparison < 0
     return size + keys.shape[0] - place
 
 
-@kernel
-def rows_union(rows, order, keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
-    """Write the table of rows[order] (sorted) and a table with keys (P, C) together."""
-    size, place = 0, 0
-    index = 0
+@inner
+def rows_union(rows, keys, counts, out_keys, out_counts):  # pragma: no cover - compiled
+    """Write the table of sorted rows (R, C) and a table with keys (P, C) together."""
+    size, place, index = 0, 0, 0
     num_columns = keys.shape[1]
-    while index < order.size:
-        row = order[index]
-        count = 1
+    while index < rows.shape[0]:
+        first = index
         index += 1
-        while index < order.size and _compare(rows, order[index], rows, row) == 0:
+        while index < rows.shape[0] and _compare(rows, index, rows, first) == 0:
             index += 1
-            count += 1
-        comparison = -1
+        count = index - first
         while place < keys.shape[0]:
-            comparison = _compare(keys, place, rows, row)
-            if comparison >= 0:
+            comparison = _compare(keys, place, rows, first)
+            if comparison > 0:
                 break
-            for column in range(num_columns):
-                out_keys[size, column] = keys[place, column]
-            out_counts[size] = counts[place]
-            place += 1
-            size += 1
-        if place < keys.shape[0] and comparison == 0:
-            count += counts[place]
+            if comparison == 0:
+                count += counts[place]
+            else:
+                for column in range(num_columns):
+                    out_keys[size, column] = keys[place, column]
+                out_counts[size] = counts[place]
+                size += 1
             place += 1
         for column in range(num_columns):
-            out_keys[size, column] = rows[row, column]
+            out_keys[size, column] = rows[first, column]
         out_counts[size] = count
         size += 1
-    rest = keys.shape[0] - place
-    out_keys[size : size + rest] = keys[place:]
-    out_counts[size : size + rest] = counts[place:]
+    while place < keys.shape[0]:
+        for column in range(num_columns):
+            out_keys[size, column] = keys[place, column]
+        out_counts[size] = counts[place]
+        size += 1
+        place += 1
 
 
 @kernel

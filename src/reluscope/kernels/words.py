@@ -30,7 +30,17 @@ from reluscope.kernels.native import (
 from reluscope.kernels.pages import are_own_pages_wanted, table_array
 from reluscope.kernels.sort import BUCKETS, DIGIT, digit_sizes, scatter, sort_keys
 
-__all__ = ["MIN_PARALLEL", "PIECE", "UnionJob", "count_words", "unite_words"]
+__all__ = [
+    "KEPT_BYTES",
+    "MIN_PARALLEL",
+    "PARTS_PER_THREAD",
+    "PIECE",
+    "UnionJob",
+    "count_words",
+    "plan_parts",
+    "scratch_array",
+    "unite_words",
+]
 
 # Keys of a piece, and wanted of a part: half a megabyte for the part and its scratch if keys have 32 bits.
 PIECE = 1 << 15
@@ -44,7 +54,7 @@ KEPT_BYTES = 1 << 25
 _kept = threading.local()
 
 
-def _scratch(size: int, dtype: type) -> np.ndarray:
+def scratch_array(size: int, dtype: type) -> np.ndarray:
     """An array (size,), not initialised, whose memory the next call may give out again."""
     num_bytes = size * np.dtype(dtype).itemsize
     if num_bytes > KEPT_BYTES or are_own_pages_wanted():
@@ -181,7 +191,7 @@ def _unite_task(raw_type: Any) -> NativeTask:
 
 
 @kernel
-def _plan_parts(digits, wanted, part_of_digit, places, edges):  # pragma: no cover - compiled
+def plan_parts(digits, wanted, part_of_digit, places, edges):  # pragma: no cover - compiled
     """Which part each leading digit belongs to, and where each piece writes its share of each part.
 
     From digits int64 (K, 2^11); writes part_of_digit int64 (2^11,), places int64 (K, 2^11), of which the first Q
@@ -306,10 +316,10 @@ class UnionJob:
         digits = np.zeros((num_pieces, BUCKETS), np.int64)
         part_of_digit, places = np.empty(BUCKETS, np.int64), np.empty((num_pieces, BUCKETS), np.int64)
         edges = np.empty(BUCKETS + 1, np.int64)
-        target = _scratch(self._size, kind)
+        target = scratch_array(self._size, kind)
         fields = [raw.ctypes.data, raw.size, shift, digits.ctypes.data]
         _digits_task(raw.dtype.type).run(num_pieces, num_threads, fields)
-        num_parts = _plan_parts(digits, wanted, part_of_digit, places, edges)
+        num_parts = plan_parts(digits, wanted, part_of_digit, places, edges)
         fields += [part_of_digit.ctypes.data, places.ctypes.data, target.ctypes.data]
         _scatter_task(raw.dtype.type, kind).run(num_pieces, num_threads, fields)
         self._sorted, self.edges = target, edges[: num_parts + 1].copy()
