@@ -22,114 +22,114 @@ from reluscope.kernels.cpu import (
     MIN_VALUES_PER_THREAD,
     fingerprint_into,
     pack_range,
-    packer,
     threads_for,
 )
-from reluscope.kernels.jit import kernel
+from reluscope.kernels.hot import MAX_HITS, MIN_HIT_RATE, HotKeys
+from reluscope.kernels.ingest_rows import RawRows, add_groups
 from reluscope.kernels.pages import paged_array, release_before
 from reluscope.kernels.plan import Finished, KeyPlan, Load
 from reluscope.kernels.values import Values
 
-__all__ = ["MAX_RAW", "MIN_RAW", "RowAccumulator", "make_rows", "split_groups"]
+__all__ = [
+    "MAX_RAW",
+    "MIN_ALONE",
+    "MIN_RAW",
+    "PIECES",
+    "RowAccumulator",
+    "make_all_rows",
+    "make_rows",
+    "split_groups",
+]
 
 # Evaluations taken in between two looks at how many keys wait.
 SEGMENT = 1 << 17
 # Fewer raw keys than this are not worth a compaction.
 MIN_RAW = 1 << 15
+MIN_RAW_ALONE = 1 << 20
 # Raw rows that may wait for each row of the table, by the words of a key: beside a finished table of 16 bytes a pattern
 # rows of two words, 16 bytes each, weigh more than beside one of 24.
 WAITING = {1: 0.25, 2: 1.0}
 # Rows are indexed by 32 bits while they are sorted.
 MAX_RAW = 1 << 31
 
-# Writes evaluations start..stop to rows uint64 (stop - start, C); returns the number of NaN.
-MakeRows = Callable[[int, int, np.ndarray], int]
-
-
-@kernel
-def _add_groups(
-    keys, start, positions, groups, group_bits, group_column, rows
-):  # pragma: no cover - compiled
-    """Rows uint64 (E, C) of keys uint64 (E, W) and the group of each evaluation's sample.
-
-    keys and rows may be the same memory where both have one column.
-    """
-    num_words = keys.shape[1]
-    shift = np.uint64(group_bits)
-    for index in range(keys.shape[0]):
-        group = np.uint64(groups[(start + index) // positions])
-        if group_column:
-            rows[index, 0] = group
-            for word in range(num_words):
-                rows[index, word + 1] = keys[index, word]
-        elif group_bits == 0:
-            for word in range(num_words):
-                rows[index, word] = keys[index, word]
-        else:
-            carry = group
-            for word in range(num_words):
-                key = keys[index, word]
-                rows[index, word] = (key << shift) | carry
-                carry = key >> (np.uint64(64) - shift)
-            if rows.shape[1] > num_words:
-                rows[index, num_words] = carry
+# From so many rows on a look tells whether they need to be taken in one by one; it is at so many places.
+MIN_ALONE = 1 << 17
+PIECES = 64
 
 
 class RowAccumulator:
-    """Counts rows of several words by sorting."""
+    """Counts rows of several words by sorting.
 
-    def __init__(self, plan: KeyPlan) -> None:
+    Args:
+        plan: the layout of the rows.
+        is_alone: whether everything comes in one call, beside whose input the rows that wait weigh little.
+    """
+
+    def __init__(self, plan: KeyPlan, *, is_alone: bool = False) -> None:
         self._plan = plan
+        self._is_alone = is_alone
+        self._least_raw = MIN_RAW_ALONE if is_alone else MIN_RAW
         self._keys = np.empty((0, plan.num_columns), np.uint64)
         self._counts = np.empty(0, np.int64)
         self._is_shared = False  # whether the table was given out, so that it must stay
-        self._raw = np.empty((0, plan.num_columns), np.uint64)
-        self._num_raw = 0
+        self._raw = RawRows(plan)
+        self._hot: HotKeys | None = None
+        self._num_hits = 0  # counted in the cache and not yet in the table
+        self._num_evaluations = 0
 
     @property
     def nbytes(self) -> int:
-        raw = self._num_raw * self._plan.num_columns * 8
-        return self._keys.nbytes + self._counts.nbytes + raw
+        table = self._keys.nbytes + self._counts.nbytes
+        return table + self._raw.nbytes + (self._hot.nbytes if self._hot else 0)
 
     @property
     def load(self) -> Load:
         """What is held, in rows."""
-        return Load(len(self._keys), self._num_raw, 8 * self._plan.num_columns)
+        return Load(len(self._keys), self._raw.size, self._raw.row_bytes)
 
     def take_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """The table of everything counted: rows uint64 (J, C), counts int64 (J,); the accumulator is empty then."""
         self._compact()
+        self._raw.release()
         found = (self._keys.copy(), self._counts.copy()) if self._is_shared else (self._keys, self._counts)
         self._keys, self._counts, self._is_shared = self._keys[:0].copy(), self._counts[:0].copy(), False
+        self._hot = None
         return found
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
+        num_evaluations = values.form.num_evaluations
+        if len(values.form.kinks) > 1:
+            rows = np.empty((num_evaluations, self._plan.num_columns), np.uint64)
+            num_nan = make_all_rows(self._plan, values, groups, rows)
+            self._add_segments(num_evaluations, partial(self._add_rows, rows, are_rows=True))
+            return num_nan
+        before = self._raw.num_nan
 
-        if groups is None and not self._plan.is_fingerprint and len(values.form.kinks) == 1:
-            return self._add_all(packer(values), values.form.num_evaluations, values.form.num_units)
+        def add(start: int, stop: int) -> None:
+            self._raw.add_values(values, start, stop, groups, self._useful(), self._most_raw)
 
-        def make(start: int, stop: int, rows: np.ndarray) -> int:
-            return make_rows(self._plan, values, groups, start, stop, rows)
-
-        return self._add_all(make, values.form.num_evaluations, values.form.num_units)
+        self._add_segments(num_evaluations, add)
+        return self._raw.num_nan - before
 
     def add_words(self, words: np.ndarray) -> None:
         """Count patterns that are packed already, uint64 (E, W), without groups."""
+        self._add_segments(len(words), partial(self._add_rows, words, are_rows=False))
 
-        def make(start: int, stop: int, rows: np.ndarray) -> int:
-            if self._plan.is_fingerprint:
-                fingerprint_into(words[start:stop], self._plan.hash_keys, rows)
-            else:
-                rows[...] = words[start:stop]
-            return 0
-
-        # Copying a word takes about as long as packing sixteen values.
-        self._add_all(make, len(words), 16 * words.shape[1])
+    def finish_words(self, words: np.ndarray) -> Finished:
+        """`add_words` of patterns that are all there are, and `finish`: where few repeat, they are not copied to wait."""
+        if self._plan.is_fingerprint or len(words) < MIN_ALONE or self._may_some_repeat(words):
+            self.add_words(words)
+            return self.finish(pairs=False, last=True)
+        table = self._keys, self._counts
+        keys, counts = compact_rows(words, *table, is_last_use=False, keeps_rows=True, stays=False)
+        return Finished(keys=keys, counts=counts)
 
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
-        self._compact()
+        self._compact(last=last)
+        if last:
+            self._raw.release()
         self._is_shared = True
         plan, keys, counts = self._plan, self._keys, self._counts
         if plan.num_groups == 0:
@@ -138,44 +138,75 @@ class RowAccumulator:
             self._keys = self._counts = np.empty(0, np.int64)
         return split_groups(plan, keys, counts, pairs=pairs, is_last_use=last)
 
-    def _add_all(self, make: MakeRows, num_evaluations: int, work: int) -> int:
-        """Count all rows that `make` writes, segment by segment; `work` is the values it reads for one."""
-        num_nan = 0
-        for first in range(0, num_evaluations, SEGMENT):
-            last = min(first + SEGMENT, num_evaluations)
-            threads = threads_for((last - first) * work, MIN_VALUES_PER_THREAD)
-            ranges = [(first + a, first + b) for a, b in pool.split(last - first, threads)]
-            rows = self._next_rows(last - first)
-            num_nan += sum(pool.run([partial(make, a, b, rows[a - first : b - first]) for a, b in ranges]))
-            if self._num_raw >= self._most_raw:
-                self._compact()
-        return num_nan
+    def _add_segments(self, num_evaluations: int, add: Callable[[int, int], None]) -> None:
+        """Take evaluations in, so many at a time as may come between two looks at how many rows wait."""
+        start = 0
+        while start < num_evaluations:
+            # Few at first, since they tell which keys are frequent.
+            stop = min(num_evaluations, start + (SEGMENT if self._num_evaluations else MIN_RAW))
+            waiting = self._raw.size
+            add(start, stop)
+            self._note(stop - start, self._raw.size - waiting)
+            start = stop
+
+    def _add_rows(self, rows: np.ndarray, start: int, stop: int, *, are_rows: bool) -> None:
+        self._raw.add_words(rows[start:stop], self._useful(), self._most_raw, are_rows=are_rows)
+
+    def _useful(self) -> HotKeys | None:
+        return self._hot if self._hot and self._hot.is_useful else None
+
+    def _note(self, num_evaluations: int, num_kept: int) -> None:
+        """After a segment: is the cache still worth asking, is it time for a compaction?"""
+        self._num_evaluations += num_evaluations
+        if self._hot and self._hot.is_useful:
+            self._num_hits += num_evaluations - num_kept
+            if num_kept > (1 - MIN_HIT_RATE) * num_evaluations:
+                self._hot.is_useful = False  # until the next compaction chooses anew
+        if self._raw.size >= self._most_raw or self._num_hits > MAX_HITS:
+            self._compact()
+            if len(self._keys) < (1 - MIN_HIT_RATE) * self._num_evaluations:
+                self._hot = self._hot or HotKeys(self._plan.num_columns)
+                self._hot.fill(self._keys, self._counts, self._num_evaluations)
+
+    def _may_some_repeat(self, words: np.ndarray) -> bool:
+        """Whether the cache may pay for patterns uint64 (E, W), from what stands at several places among them."""
+        pieces = words[: len(words) // PIECES * PIECES].reshape(PIECES, -1, words.shape[1])
+        some = pieces[:, : MIN_RAW // PIECES].reshape(-1, words.shape[1])
+        found, _ = compact_rows(some, self._keys, self._counts, is_last_use=False)
+        return len(found) < (1 - MIN_HIT_RATE) * len(some)
 
     @property
     def _most_raw(self) -> int:
         """Raw rows that may wait."""
-        return min(max(MIN_RAW, int(WAITING[self._plan.key_words] * len(self._keys))), MAX_RAW)
+        # The first few tell which keys are frequent.
+        least = self._least_raw if self._num_evaluations > MIN_RAW else MIN_RAW
+        return min(max(least, int(WAITING[self._plan.key_words] * len(self._keys))), MAX_RAW)
 
-    def _next_rows(self, num_rows: int) -> np.ndarray:
-        """Room for so many raw rows behind those that wait."""
-        if self._num_raw + num_rows > len(self._raw):
-            # Memory is taken as it is written to: the room for all that may come until the next union costs nothing.
-            more = paged_array((self._most_raw + 2 * num_rows, self._plan.num_columns), np.uint64)
-            more[: self._num_raw] = self._raw[: self._num_raw]
-            self._raw = more
-        rows = self._raw[self._num_raw : self._num_raw + num_rows]
-        self._num_raw += num_rows
-        return rows
-
-    def _compact(self) -> None:
-        """Bring everything counted into the table."""
-        if self._num_raw == 0:
+    def _compact(self, *, last: bool = False) -> None:
+        """Bring everything counted into the table; if it is the last time, the raw rows' memory goes back on the way."""
+        if self._hot and self._num_hits:
+            if self._is_shared:
+                self._counts = self._counts.copy()
+                self._is_shared = False
+            self._hot.flush(self._counts)
+            self._num_hits = 0
+        if self._hot:
+            self._hot.is_useful = False
+        if self._raw.size == 0:
             return
-        raw, self._raw, self._num_raw = self._raw[: self._num_raw], self._raw[:0].copy(), 0
-        self._keys, self._counts = compact_rows(
-            raw, self._keys, self._counts, is_last_use=not self._is_shared
-        )
+        waiting = [self._raw.take()]
+        if last:
+            self._raw.release()
+        how = {"is_last_use": not self._is_shared, "stays": not self._is_alone}
+        self._keys, self._counts = compact_rows(waiting.pop(), self._keys, self._counts, **how)
         self._is_shared = False
+
+
+def make_all_rows(plan: KeyPlan, values: Values, groups: np.ndarray | None, rows: np.ndarray) -> int:
+    """`make_rows` of all evaluations by all threads."""
+    work = values.form.num_evaluations * values.form.num_units
+    ranges = pool.split(values.form.num_evaluations, threads_for(work, MIN_VALUES_PER_THREAD))
+    return sum(pool.run([partial(make_rows, plan, values, groups, a, b, rows[a:b]) for a, b in ranges]))
 
 
 def make_rows(
@@ -200,7 +231,7 @@ def make_rows(
             fingerprint_into(words, plan.hash_keys, hashed)
             words = hashed
         if groups is not None:
-            _add_groups(words, first, positions, groups, plan.group_bits, plan.group_column, target)
+            add_groups(words, first, positions, groups, plan.group_bits, plan.group_column, target)
     return num_nan
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reluscope.kernels import pool
-from reluscope.kernels.accumulate import MIN_RAW, make_rows, split_groups
+from reluscope.kernels.accumulate import MIN_ALONE, MIN_RAW, PIECES, make_all_rows, split_groups
 from reluscope.kernels.hot import MAX_HITS, MIN_HIT_RATE, HotKeys
 from reluscope.kernels.ingest import RawKeys
 from reluscope.kernels.plan import Finished, KeyPlan, Load
@@ -24,27 +23,27 @@ __all__ = ["WordAccumulator"]
 SEGMENT = 1 << 20
 # So many bytes of raw keys are not worth a look.
 SMALL = 1 << 21
+SMALL_ALONE = 1 << 25
 # Bytes of raw keys that may wait for each row of the table they would make, 16 bytes itself.
 WAITING = 12
 # The next look at them pays only if they may grow by so much until then.
 GROWTH = 1.25
 
-# From so many rows on a look tells whether they need to be taken in one by one; it is at so many places.
-MIN_ALONE = 1 << 17
-PIECES = 64
-
 
 class WordAccumulator:
-    """Counts rows of one word by sorting."""
+    """Counts rows of one word by sorting. Arguments as of `RowAccumulator`."""
 
-    def __init__(self, plan: KeyPlan) -> None:
+    def __init__(self, plan: KeyPlan, *, is_alone: bool = False) -> None:
         self._plan = plan
+        self._is_alone = is_alone
         self._keys = np.empty((0, 1), np.uint64)
         self._counts = np.empty(0, np.int64)
         self._is_shared = False  # whether the table was given out, so that it must not change
         self._raw = RawKeys(plan.row_bits)
         self._is_young = True  # frequent keys have not been looked for yet
-        self._look_at = SMALL  # bytes of raw keys at which to ask again whether they may wait
+        self._look_at = (
+            SMALL_ALONE if is_alone else SMALL
+        )  # bytes of raw keys at which to ask again whether they may wait
         self._num_evaluations = 0
         self._hot: HotKeys | None = None
         self._num_hits = 0  # counted in the cache and not yet in the table
@@ -71,7 +70,10 @@ class WordAccumulator:
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
         if len(values.form.kinks) > 1:
-            return self._add_several_kinks(values, groups)
+            rows = np.empty((values.form.num_evaluations, 1), np.uint64)
+            num_nan = make_all_rows(self._plan, values, groups, rows)
+            self.add_words(rows)
+            return num_nan
         before = self._raw.num_nan
         # A segment ends where a sample does, or a stretch of the inner axis.
         inner = values.form.num_inner
@@ -112,7 +114,11 @@ class WordAccumulator:
         if last and self._plan.num_groups == 0 and not len(self._keys) and self._raw.size:
             varying, waiting = self._raw.varying, self._raw.take()
             self._raw.release()
-            return Finished(keys=self._keys, counts=self._counts, unwritten=UnwrittenTable(waiting, varying))
+            return Finished(
+                keys=self._keys,
+                counts=self._counts,
+                unwritten=UnwrittenTable(waiting, varying, stays=not self._is_alone),
+            )
         self._compact(last=True)
         self._raw.release()
         self._is_shared = True
@@ -122,21 +128,6 @@ class WordAccumulator:
         if last:
             self._keys = self._counts = np.empty(0, np.int64)
         return split_groups(self._plan, keys, counts, pairs=pairs, is_last_use=last)
-
-    def _add_several_kinks(self, values: Values, groups: np.ndarray | None) -> int:
-        num_nan = 0
-        for start in range(0, values.form.num_evaluations, SEGMENT):
-            stop = min(start + SEGMENT, values.form.num_evaluations)
-            rows = np.empty((stop - start, 1), np.uint64)
-
-            def make(first: int, last: int, start: int = start, rows: np.ndarray = rows) -> int:
-                target = rows[first:last]
-                return make_rows(self._plan, values, groups, start + first, start + last, target)
-
-            ranges = pool.split(stop - start, pool.num_threads())
-            num_nan += sum(pool.run([lambda edges=edges: make(*edges) for edges in ranges]))
-            self.add_words(rows)
-        return num_nan
 
     def _segment(self) -> int:
         """Evaluations to take in next; few at first, since they tell which keys are frequent."""
@@ -202,7 +193,7 @@ class WordAccumulator:
         """Choose the frequent keys anew from a table of all that was counted, where there may be some."""
         if self._may_repeat(len(keys)):
             self._hot = self._hot or HotKeys()
-            self._hot.fill(keys.reshape(-1), counts, self._num_evaluations)
+            self._hot.fill(keys, counts, self._num_evaluations)
 
     def _may_some_repeat(self, words: np.ndarray) -> bool:
         """Whether the cache may pay for rows uint64 (E, 1), from what stands at several places among them."""

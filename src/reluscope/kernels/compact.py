@@ -9,6 +9,7 @@ R below 2^32.
 from __future__ import annotations
 
 import functools
+from functools import partial
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from reluscope.kernels.native import (
     enter,
     job_of,
 )
-from reluscope.kernels.pages import MIN_BYTES, paged_array, release_after, release_before
+from reluscope.kernels.pages import MIN_BYTES, paged_array, release_after, release_before, table_array
 from reluscope.kernels.sort import BUCKETS, DIGIT
 from reluscope.kernels.sort_rows import leading_bits, sort_rows
 from reluscope.kernels.words import KEPT_BYTES, MIN_PARALLEL, PARTS_PER_THREAD, plan_parts, scratch_array
@@ -35,6 +36,8 @@ __all__ = ["compact_rows"]
 PIECE = 1 << 14
 # How often, while a table is written, the part of the old one that was read is given back.
 STAGES = 16
+# As KEPT_BYTES, for what is counted beside tables that stay: such memory would be there beside all of them.
+KEPT_BYTES_STAYING = 1 << 20
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 # The job's fields.
@@ -198,21 +201,31 @@ def _bounds_of_parts(keys, part_of_digit, word, bit, bounds):  # pragma: no cove
 
 
 def compact_rows(
-    rows: np.ndarray, keys: np.ndarray, counts: np.ndarray, *, is_last_use: bool
+    rows: np.ndarray,
+    keys: np.ndarray,
+    counts: np.ndarray,
+    *,
+    is_last_use: bool,
+    keeps_rows: bool = False,
+    stays: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The table of raw rows uint64 (R, C), R >= 1, united with a sorted table uint64 (P, C), int64 (P,).
 
-    The rows are overwritten, or their memory is given back. With is_last_use the old table gives its pages back while the
-    new one grows, and must not be read any more.
+    The rows are overwritten or their memory is given back, unless keeps_rows. With is_last_use the old table gives its
+    pages back while the new one grows, and must not be read any more. `stays` as of `table_array`.
     """
     threads = pool.num_threads() if len(rows) >= MIN_PARALLEL else 1
     stages = STAGES if is_last_use and keys.nbytes >= MIN_BYTES else 1
     job = _Compaction(rows, keys, counts)
-    del rows
     if job.num_rows > PIECE or threads > 1 or stages > 1:
-        job.partition(threads, stages)
+        job.partition(threads, stages, kept_bytes=KEPT_BYTES_STAYING if stays else KEPT_BYTES)
+        if rows.nbytes > KEPT_BYTES_STAYING and not keeps_rows:
+            release_after(rows, 0)
+    elif keeps_rows:
+        job.copy_rows()
+    del rows  # the memory of those who have no other use for them
     job.sort(threads)
-    return job.unite(threads, stages, is_last_use=is_last_use)
+    return job.unite(threads, stages, is_last_use=is_last_use, stays=stays)
 
 
 class _Compaction:
@@ -225,7 +238,10 @@ class _Compaction:
         self._bounds = np.array([0, len(keys)], np.int64)
         self._sizes = np.empty(0, np.int64)
 
-    def partition(self, num_threads: int, min_parts: int) -> None:
+    def copy_rows(self) -> None:
+        self._rows = self._rows.copy()
+
+    def partition(self, num_threads: int, min_parts: int, *, kept_bytes: int) -> None:
         """Parts by key, in other memory."""
         rows, num_pieces = self._rows, -(-self.num_rows // PIECE)
         wanted = max(num_pieces, PARTS_PER_THREAD * num_threads, min_parts)
@@ -234,14 +250,12 @@ class _Compaction:
         digits = np.zeros((num_pieces, BUCKETS), np.int64)
         part_of_digit, places = np.empty(BUCKETS, np.int64), np.empty((num_pieces, BUCKETS), np.int64)
         edges = np.empty(BUCKETS + 1, np.int64)
-        target = scratch_array(rows.size, np.uint64)
+        target = scratch_array(rows.size, np.uint64, most=kept_bytes)
         fields = [rows.ctypes.data, self.num_rows, word, bit, digits.ctypes.data]
         _digits_task(self._num_columns).run(num_pieces, num_threads, fields)
         num_parts = plan_parts(digits, wanted, part_of_digit, places, edges)
         fields += [part_of_digit.ctypes.data, places.ctypes.data, target.ctypes.data]
         _scatter_task(self._num_columns).run(num_pieces, num_threads, fields)
-        if rows.nbytes > KEPT_BYTES:
-            release_after(rows, 0)
         self._rows, self._edges = target.reshape(rows.shape), edges[: num_parts + 1].copy()
         self._bounds = np.zeros(num_parts + 1, np.int64)
         if len(self._keys):
@@ -257,11 +271,13 @@ class _Compaction:
         fields += [scratch.ctypes.data, longest, self._keys.ctypes.data, 0, len(self._keys)]
         _sort_task(self._num_columns).run(num_parts, threads, fields)
 
-    def unite(self, num_threads: int, stages: int, *, is_last_use: bool) -> tuple[np.ndarray, np.ndarray]:
+    def unite(
+        self, num_threads: int, stages: int, *, is_last_use: bool, stays: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         num_parts = len(self._sizes)
         places = np.concatenate([[0], np.cumsum(self._sizes)])
-        out_keys = paged_array((places[-1], self._num_columns), np.uint64)
-        out_counts = paged_array((places[-1],), np.int64)
+        make = paged_array if stays else partial(table_array, stays=False)
+        out_keys, out_counts = make((places[-1], self._num_columns), np.uint64), make((places[-1],), np.int64)
         for first, last in pool.split(num_parts, stages):
             fields = [0, self.num_rows, 0, 0, 0, 0, places[first:].ctypes.data, self._rows.ctypes.data]
             fields += [self._edges[first:].ctypes.data, self._bounds[first:].ctypes.data, 0, 0, 0]

@@ -12,7 +12,16 @@ from reluscope.kernels import pool, tables
 from reluscope.kernels.jit import kernel
 from reluscope.kernels.values import Values
 
-__all__ = ["count_table_parts", "fingerprint", "join_tables", "merge_tables", "pack", "pack_range", "packer"]
+__all__ = [
+    "count_table_parts",
+    "fingerprint",
+    "fingerprint_rows",
+    "join_tables",
+    "merge_tables",
+    "pack",
+    "pack_range",
+    "packer",
+]
 
 # Words packed at a time per thread, to stay in its second-level cache until they are used: 256 KB.
 BLOCK_WORDS = 1 << 15
@@ -62,7 +71,7 @@ def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
 
 
 @kernel
-def _fingerprint(words, hash_keys, out):  # pragma: no cover - compiled
+def fingerprint_rows(words, hash_keys, out):  # pragma: no cover - compiled
     """Fingerprints (E, 2) of words (E, W), keys (4, 1 + 2 W): see `kernels.fingerprint`."""
     low_half, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     for index in range(words.shape[0]):
@@ -81,13 +90,13 @@ def _fingerprint(words, hash_keys, out):  # pragma: no cover - compiled
 def fingerprint(words: np.ndarray, hash_keys: np.ndarray) -> np.ndarray:
     """128-bit fingerprints uint64 (E, 2) of patterns uint64 (E, W), in this thread."""
     out = np.empty((len(words), 2), np.uint64)
-    _fingerprint(words, hash_keys, out)
+    fingerprint_rows(words, hash_keys, out)
     return out
 
 
 def fingerprint_into(words: np.ndarray, hash_keys: np.ndarray, out: np.ndarray) -> None:
     """As `fingerprint`, into out uint64 (E, 2)."""
-    _fingerprint(words, hash_keys, out)
+    fingerprint_rows(words, hash_keys, out)
 
 
 def merge_tables(

@@ -134,13 +134,14 @@ def _warn_without_triton() -> None:
     )
 
 
-def accumulator(plan: KeyPlan) -> Accumulator:
-    """An empty count for the plan."""
+def accumulator(plan: KeyPlan, *, is_alone: bool = False) -> Accumulator:
+    """An empty count for the plan; `is_alone`: everything will come in one call."""
     if implementation() == "reference":
         return ReferenceAccumulator(plan)
     if is_dense(plan):
         return DenseAccumulator(plan)
-    return WordAccumulator(plan) if plan.num_columns == 1 else RowAccumulator(plan)
+    kind = WordAccumulator if plan.num_columns == 1 else RowAccumulator
+    return kind(plan, is_alone=is_alone)
 
 
 def device_accumulator(plan: KeyPlan, home: torch.device) -> DeviceDense | DeviceRows:
@@ -152,8 +153,8 @@ def device_accumulator(plan: KeyPlan, home: torch.device) -> DeviceDense | Devic
 
 def count_words(plan: KeyPlan, words: np.ndarray, home: torch.device | None) -> Finished:
     """The finished table of complete rows uint64 (E, W), counted on the host (None) or on a device."""
-    counts = accumulator(plan) if home is None else device_accumulator(plan, home)
-    if isinstance(counts, WordAccumulator):
+    counts = accumulator(plan, is_alone=True) if home is None else device_accumulator(plan, home)
+    if isinstance(counts, WordAccumulator | RowAccumulator):
         return counts.finish_words(words)
     counts.add_words(words)
     return counts.finish(pairs=False, last=True)

@@ -1,9 +1,9 @@
 """Frequent keys counted in cache before the rest is sorted, in Numba.
 
-Axes: P patterns of the table so far, S slots, T threads. A direct-mapped cache holds, in slot hash(key), the key of the
-table that was most frequent so far; a raw key that is found there is counted, every other one is passed on. On skewed
-distributions most keys end here, for 2 ns instead of a sort and a merge. The cache itself is fixed between two
-compactions, so threads share it and only count apart. Limit: rows of one word.
+Axes: P patterns of the table so far, C columns of a row, S slots, T threads. A direct-mapped cache holds, in slot
+hash(key), the key of the table that was most frequent so far; a raw key that is found there is counted, every other one
+is passed on. On skewed distributions most keys end here, for 2 ns instead of a sort and a merge. The cache itself is
+fixed between two compactions, so threads share it and only count apart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from reluscope.kernels.jit import inlined, kernel
 
-__all__ = ["SLOTS", "HotKeys", "sift"]
+__all__ = ["SLOTS", "HotKeys", "sift", "sift_rows"]
 
 SLOT_BITS = 13
 SLOTS = 1 << SLOT_BITS
@@ -25,24 +25,36 @@ SHIFT = np.uint64(64 - SLOT_BITS)
 MAX_HITS = 1 << 31
 
 
+@inlined
+def _slot_of(rows, index):  # pragma: no cover - compiled
+    """The slot of a row; 0 for a row of zeros."""
+    hashed = np.uint64(0)
+    for column in range(rows.shape[1]):
+        hashed = (hashed ^ rows[index, column]) * MULTIPLIER
+    return np.int64(hashed >> SHIFT)
+
+
 @kernel
 def _fill(keys, counts, slots, places):  # pragma: no cover - compiled
-    """Put into each slot the most frequent of its keys in a table uint64 (P,), and that key's row there.
+    """Put into each slot (S, C) the most frequent of its keys in a table uint64 (P, C), and that key's row there.
 
     Returns how many of the counted evaluations repeated one of these keys: a key seen once tells nothing. An unused
     slot holds key 0 and place -1: where 0 is no key of the table it could still be found, so slot 0 is given a key of
     another slot.
     """
-    slots[:] = np.uint64(0)
-    slots[0] = np.uint64(1)  # key 0 hashes to slot 0, key 1 does not
-    places[:] = -1
-    for index in range(keys.size):
-        slot = (keys[index] * MULTIPLIER) >> SHIFT
+    for slot in range(places.size):
+        places[slot] = -1
+        for column in range(slots.shape[1]):
+            slots[slot, column] = 0
+    slots[0, 0] = np.uint64(1)  # key 0 hashes to slot 0, key 1 does not
+    for index in range(keys.shape[0]):
+        slot = _slot_of(keys, index)
         if places[slot] < 0 or counts[places[slot]] < counts[index]:
-            slots[slot] = keys[index]
+            for column in range(slots.shape[1]):
+                slots[slot, column] = keys[index, column]
             places[slot] = index
     covered = 0
-    for slot in range(slots.size):
+    for slot in range(places.size):
         if places[slot] >= 0:
             covered += counts[places[slot]] - 1
     return covered
@@ -62,6 +74,26 @@ def sift(words, size, slots, hits):  # pragma: no cover - compiled
     return kept
 
 
+@inlined
+def sift_rows(rows, kept_rows, slots, hits):  # pragma: no cover - compiled
+    """Count the rows uint64 (B, C) found in slots (S, C); the others go to the front of kept_rows, which may be rows.
+
+    Returns how many these are.
+    """
+    kept = 0
+    for index in range(rows.shape[0]):
+        slot = _slot_of(rows, index)
+        differing = np.uint64(0)
+        for column in range(slots.shape[1]):
+            value = rows[index, column]
+            differing |= slots[slot, column] ^ value
+            kept_rows[kept, column] = value
+        is_hit = differing == 0
+        hits[slot] += np.uint32(is_hit)
+        kept += not is_hit
+    return kept
+
+
 @kernel
 def _add_hits(places, hits, counts):  # pragma: no cover - compiled
     """Add the hits uint32 (T, S) of every used slot to the counts of its key, and set them to 0."""
@@ -75,8 +107,8 @@ def _add_hits(places, hits, counts):  # pragma: no cover - compiled
 class HotKeys:
     """The cache of frequent keys of one table."""
 
-    def __init__(self) -> None:
-        self.slots = np.empty(SLOTS, np.uint64)
+    def __init__(self, num_columns: int = 1) -> None:
+        self.slots = np.empty((SLOTS, num_columns), np.uint64)
         self.is_useful = False
         self._places = np.empty(SLOTS, np.int64)
         self._hits = np.zeros((1, SLOTS), np.uint32)
@@ -87,7 +119,7 @@ class HotKeys:
         return self.slots.nbytes + self._places.nbytes + self._hits.nbytes
 
     def fill(self, keys: np.ndarray, counts: np.ndarray, num_evaluations: int) -> None:
-        """Choose keys from a table uint64 (P,); judge by its counts whether looking keys up will pay."""
+        """Choose keys from a table uint64 (P, C); judge by its counts whether looking keys up will pay."""
         covered = _fill(keys, counts, self.slots, self._places)
         self.is_useful = covered > MIN_HIT_RATE * num_evaluations
 

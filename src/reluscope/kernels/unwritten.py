@@ -108,9 +108,11 @@ class UnwrittenTable:
     Args:
         raw: uint32 or uint64 (R,), R >= 1; belongs to this object from now on and is overwritten.
         varying: the bits set that are not the same in all raw keys.
+        stays: of its table, as of `table_array`.
     """
 
-    def __init__(self, raw: np.ndarray, varying: int) -> None:
+    def __init__(self, raw: np.ndarray, varying: int, *, stays: bool = True) -> None:
+        self._stays = stays
         self.num_evaluations = raw.size
         self._raw: np.ndarray | None = raw
         self._table: tuple[np.ndarray, np.ndarray] | None = None
@@ -139,8 +141,8 @@ class UnwrittenTable:
     def _write(self) -> tuple[np.ndarray, np.ndarray]:
         assert self._raw is not None
         num_parts, raw = len(self._sizes), self._raw
-        keys = table_array((self.num_patterns, 1), np.uint64)
-        counts = table_array((self.num_patterns,), np.int64)
+        keys = table_array((self.num_patterns, 1), np.uint64, stays=self._stays)
+        counts = table_array((self.num_patterns,), np.int64, stays=self._stays)
         places = np.concatenate([[0], np.cumsum(self._sizes)])
         fields = [0, raw.size, raw.ctypes.data, self._edges.ctypes.data, places.ctypes.data]
         fields += [keys.ctypes.data, counts.ctypes.data]

@@ -54,10 +54,10 @@ KEPT_BYTES = 1 << 25
 _kept = threading.local()
 
 
-def scratch_array(size: int, dtype: type) -> np.ndarray:
-    """An array (size,), not initialised, whose memory the next call may give out again."""
+def scratch_array(size: int, dtype: type, *, most: int = KEPT_BYTES) -> np.ndarray:
+    """An array (size,), not initialised, whose memory the next call may give out again if it is of `most` bytes."""
     num_bytes = size * np.dtype(dtype).itemsize
-    if num_bytes > KEPT_BYTES or are_own_pages_wanted():
+    if num_bytes > most or are_own_pages_wanted():
         return table_array((size,), dtype)
     kept: np.ndarray | None = getattr(_kept, "bytes", None)
     if kept is None or kept.size < num_bytes:

@@ -294,15 +294,19 @@ def count_patterns(
     home = dispatch.home_of(preactivations)
     values = dispatch.values_at(home, preactivations, channel_dim, kinks)
     plan = KeyPlan(width=values.form.width, num_groups=0, seed=check_seed(seed))
-    accumulator = _accumulator(plan, home)
+    accumulator = _accumulator(plan, home, is_alone=True)
     accumulator.add(values, None)
     finished = accumulator.finish(pairs=False, last=True)
     return PatternCounts.from_finished(finished, plan.width, plan.seed)
 
 
-def _accumulator(plan: KeyPlan, home: torch.device | None) -> Any:
+def _accumulator(plan: KeyPlan, home: torch.device | None, *, is_alone: bool = False) -> Any:
     """An empty count on a device, or on the host."""
-    return dispatch.accumulator(plan) if home is None else dispatch.device_accumulator(plan, home)
+    return (
+        dispatch.accumulator(plan, is_alone=is_alone)
+        if home is None
+        else dispatch.device_accumulator(plan, home)
+    )
 
 
 def _checked_words(keys: np.ndarray, plan: KeyPlan) -> np.ndarray:
