@@ -99,6 +99,83 @@ def _make_popcount() -> Any:
 
 _popcount = _make_popcount()
 
+REGISTER_BITS = 512
+
+
+def _make_pack_above() -> Any:
+    @intrinsic
+    def pack_above(typingctx, address, offset, num_words, target, start, infinity):
+        """Pack 64 num_words integers from number `offset` on at address: bit on where one, signed, is not below start.
+
+        Writes uint64 to the address `target`. Returns 1 if one of them, its sign shifted out, exceeds infinity, else 0. A
+        whole loop: between two words a vector holds the greatest so far, which no other code could keep in a register.
+        """
+
+        def generate(context, builder, signature, args):
+            address, offset, num_words, target, start, infinity = args
+            element, lanes = start.type, REGISTER_BITS // start.type.width
+            vector, word_type = ir.VectorType(element, lanes), ir.IntType(64)
+            num_vectors = 64 // lanes
+            one = ir.Constant(element, 1)
+
+            def broadcast(value):
+                undefined = ir.Constant(vector, ir.Undefined)
+                seed = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+                zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+                return builder.shuffle_vector(seed, undefined, zeros)
+
+            values = builder.gep(builder.inttoptr(address, element.as_pointer()), [offset])
+            words = builder.inttoptr(target, word_type.as_pointer())
+            kink, limit = broadcast(builder.sub(start, one)), broadcast(builder.shl(infinity, one))
+            ones, nothing = ir.Constant(vector, [1] * lanes), ir.Constant(vector, [0] * lanes)
+            before = builder.block
+            loop, after = builder.append_basic_block("pack"), builder.append_basic_block("packed")
+            zero = ir.Constant(word_type, 0)
+            builder.cbranch(builder.icmp_signed("<", zero, num_words), loop, after)
+
+            builder.position_at_end(loop)
+            index = builder.phi(word_type)
+            index.add_incoming(zero, before)
+            greatest = [builder.phi(vector) for _ in range(num_vectors)]
+            word, greater = zero, []
+            for step, held in enumerate(greatest):
+                held.add_incoming(nothing, before)
+                place = builder.add(
+                    builder.mul(index, ir.Constant(word_type, 64)), ir.Constant(word_type, step * lanes)
+                )
+                pointer = builder.bitcast(builder.gep(values, [place]), vector.as_pointer())
+                loaded = builder.load(pointer, align=element.width // 8)
+                flags = builder.bitcast(builder.icmp_signed(">", loaded, kink), ir.IntType(lanes))
+                bits = builder.shl(builder.zext(flags, word_type), ir.Constant(word_type, step * lanes))
+                word = builder.or_(word, bits)
+                doubled = builder.shl(loaded, ones)
+                greater.append(builder.select(builder.icmp_unsigned(">", doubled, held), doubled, held))
+            builder.store(word, builder.gep(words, [index]), align=8)
+            following = builder.add(index, ir.Constant(word_type, 1))
+            index.add_incoming(following, loop)
+            for held, value in zip(greatest, greater, strict=True):
+                held.add_incoming(value, loop)
+            builder.cbranch(builder.icmp_signed("<", following, num_words), loop, after)
+
+            builder.position_at_end(after)
+            beyond = ir.Constant(ir.IntType(lanes), 0)
+            last_ones = [builder.phi(vector) for _ in greater]
+            for last, value in zip(last_ones, greater, strict=True):
+                last.add_incoming(nothing, before)
+                last.add_incoming(value, loop)
+            for last in last_ones:
+                flags = builder.icmp_unsigned(">", last, limit)
+                beyond = builder.or_(beyond, builder.bitcast(flags, ir.IntType(lanes)))
+            found = builder.icmp_unsigned("!=", beyond, ir.Constant(ir.IntType(lanes), 0))
+            return builder.zext(found, word_type)
+
+        return types.int64(types.intp, types.intp, types.intp, types.intp, start, start), generate
+
+    return pack_above
+
+
+_pack_above = _make_pack_above()
+
 
 _range_1, _range_16, _range_32, _range_64 = (_make_range_mask(lanes) for lanes in (1, 16, 32, 64))
 _nan_1, _nan_16, _nan_32, _nan_64 = (_make_nan_mask(lanes) for lanes in (1, 16, 32, 64))
@@ -147,6 +224,12 @@ def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no c
     num_full, rest = num_units // 64, num_units % 64
     num_nan = np.uint64(0)
     index = 0
+    # A kink that is not negative is one comparison of signed integers, but for NaN, which are rare.
+    if rest == 0 and words.shape[1] == num_full and ranges[3] == 0:
+        size = num_full * (stop - start)
+        first = start * num_units
+        if _pack_above(address, first, size, words.ctypes.data, ranges[0], infinity) == 0:
+            return num_nan
     if num_units <= 32 and 64 % num_units == 0:  # several evaluations fill a vector
         together = 64 // num_units
         kept = FULL >> np.uint64(64 - num_units)
@@ -183,13 +266,17 @@ def pack_tight(values, start, stop, thresholds, infinity, words):  # pragma: no 
     first, last = start * values.shape[1], stop * values.shape[1]
     num_full = (last - first) // 64
     num_nan = np.uint64(0)
-    for word in range(num_full):
-        offset = first + 64 * word
-        above = _range_64(address, offset, start_above, length)
-        if low_length != 0:
-            above |= _range_64(address, offset, low_start, low_length)
-        num_nan += _popcount(_nan_64(address, offset, infinity))
-        words[word] = above
+    if (
+        low_length != 0
+        or _pack_above(address, first, num_full, words.ctypes.data, start_above, infinity) != 0
+    ):
+        for word in range(num_full):
+            offset = first + 64 * word
+            above = _range_64(address, offset, start_above, length)
+            if low_length != 0:
+                above |= _range_64(address, offset, low_start, low_length)
+            num_nan += _popcount(_nan_64(address, offset, infinity))
+            words[word] = above
     rest = last - first - 64 * num_full
     if rest:
         ranges = (start_above, length, low_start, low_length)
