@@ -65,7 +65,7 @@ def compare_to_init(initial: AnyCounts, after: AnyCounts) -> dict[str, float | i
 
 def _change(before: AnyCounts, after: AnyCounts) -> dict[str, float | int]:
     if isinstance(before, PatternCounts) and isinstance(after, PatternCounts):
-        return measures.summarize_change(*before.join(after))
+        return measures.summarize_change(before, after)
     found = summarize_estimated_change(pair_chunks(before, after), state_of(before), state_of(after))
     if before is after:  # the initial state itself: what was dropped is the same
         found |= {error_name(name): 0.0 for name in found if error_name(name) in found}

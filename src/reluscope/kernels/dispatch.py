@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from reluscope.errors import KernelError, ReluscopeWarning
-from reluscope.kernels import cpu, reference
+from reluscope.kernels import compare, cpu, reference
 from reluscope.kernels.accumulate import RowAccumulator
 from reluscope.kernels.accumulate_words import WordAccumulator
+from reluscope.kernels.compare import Sorted
 from reluscope.kernels.dense import DenseAccumulator, is_dense
 from reluscope.kernels.plan import Finished, KeyPlan
 from reluscope.kernels.reference_accumulate import ReferenceAccumulator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Accumulator",
     "accumulator",
+    "compare_sorted",
     "count_words",
     "device_accumulator",
     "home_of",
@@ -179,6 +181,22 @@ def merge_tables(
 
         return gpu_join.merge_tables(*tables, home)
     return (reference if name == "reference" else cpu).merge_tables(*tables)
+
+
+def compare_sorted(state: Sorted, other: Sorted) -> tuple[int, int]:
+    """Patterns that two states have in common, and the sum of the lesser of their counts.
+
+    Args:
+        state, other: keys uint64 (P, C) with counts int64 (P,), or, for Numba's kernels, sorted raw keys (R,) and None.
+    """
+    if implementation() == "numba":
+        return compare.compare_sorted(state, other)
+    (keys, counts), (other_keys, other_counts) = state, other
+    assert counts is not None
+    assert other_counts is not None
+    counts, other_counts = join_tables(keys, counts, other_keys, other_counts)
+    lesser = np.minimum(counts, other_counts)
+    return int(np.count_nonzero(lesser)), int(lesser.sum())
 
 
 def join_tables(

@@ -18,7 +18,7 @@ import numpy as np
 from reluscope.kernels import dispatch
 from reluscope.kernels.jit import kernel
 
-__all__ = ["hash_of", "hash_words", "select"]
+__all__ = ["hash_of", "hash_words", "select", "select_raw"]
 
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
@@ -45,6 +45,17 @@ def select(keys: np.ndarray, counts: np.ndarray, size: int, total: int, salt: np
         rows = np.empty(kept, np.int64)
         _select(keys, counts, np.int64(size), np.uint64(total), salt, rows)
     return rows[:kept].copy()
+
+
+def select_raw(raw: np.ndarray, size: int, total: int, salt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `select` keeps of the table of sorted raw keys uint32 or uint64 (R,): keys uint64 (K, 1), counts int64 (K,)."""
+    room = min(len(raw), 2 * size + 64)
+    keys, counts = np.empty((room, 1), np.uint64), np.empty(room, np.int64)
+    kept = _select_raw(raw, np.int64(size), np.uint64(total), salt, keys, counts)
+    if kept > room:
+        keys, counts = np.empty((kept, 1), np.uint64), np.empty(kept, np.int64)
+        _select_raw(raw, np.int64(size), np.uint64(total), salt, keys, counts)
+    return keys[:kept].copy(), counts[:kept].copy()
 
 
 def hash_of(keys: np.ndarray, salt: np.ndarray) -> np.ndarray:
@@ -107,5 +118,26 @@ def _select(keys, counts, size, total, salt, rows):
                 continue
         if kept < len(rows):
             rows[kept] = row
+        kept += 1
+    return kept
+
+
+@kernel
+def _select_raw(raw, size, total, salt, keys, counts):
+    """Write keys and counts of the patterns to keep, as far as there is room; returns how many there are."""
+    kept, start = 0, 0
+    certain = np.int64(total) // size
+    for index in range(1, raw.size + 1):
+        if index < raw.size and raw[index] == raw[start]:
+            continue
+        key, count = np.uint64(raw[start]), index - start
+        start = index
+        if count <= certain:
+            hashed = _mix(_mix(key ^ salt[0]) + salt[1])
+            if _high_word(hashed, total) >= np.uint64(count * size):
+                continue
+        if kept < len(counts):
+            keys[kept, 0] = key
+            counts[kept] = count
         kept += 1
     return kept

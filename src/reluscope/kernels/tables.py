@@ -12,6 +12,7 @@ import numpy as np
 from reluscope.kernels.jit import inner, kernel
 
 __all__ = [
+    "compare_rows",
     "join_rows",
     "lower_bound",
     "marginal",
@@ -31,7 +32,7 @@ SPARSE = 4
 
 
 @inner
-def _compare(rows, index, other_rows, other):  # pragma: no cover - compiled
+def compare_rows(rows, index, other_rows, other):  # pragma: no cover - compiled
     """-1, 0 or 1 as row `index` comes before, equals or comes after the other."""
     for column in range(rows.shape[1] - 1, -1, -1):
         left, right = rows[index, column], other_rows[other, column]
@@ -46,7 +47,7 @@ def lower_bound(keys, row):  # pragma: no cover - compiled
     low, high = 0, keys.shape[0]
     while low < high:
         middle = (low + high) // 2
-        if _compare(keys, middle, row, 0) < 0:
+        if compare_rows(keys, middle, row, 0) < 0:
             low = middle + 1
         else:
             high = middle
@@ -183,11 +184,11 @@ def rows_union_size(rows, keys):  # pragma: no cover - compiled
     """Distinct rows in sorted rows (R, C) and a table's keys (P, C) together."""
     size, place = 0, 0
     for index in range(rows.shape[0]):
-        if index > 0 and _compare(rows, index, rows, index - 1) == 0:
+        if index > 0 and compare_rows(rows, index, rows, index - 1) == 0:
             continue
         size += 1
         while place < keys.shape[0]:
-            comparison = _compare(keys, place, rows, index)
+            comparison = compare_rows(keys, place, rows, index)
             if comparison > 0:
                 break
             place += 1
@@ -203,11 +204,11 @@ def rows_union(rows, keys, counts, out_keys, out_counts):  # pragma: no cover - 
     while index < rows.shape[0]:
         first = index
         index += 1
-        while index < rows.shape[0] and _compare(rows, index, rows, first) == 0:
+        while index < rows.shape[0] and compare_rows(rows, index, rows, first) == 0:
             index += 1
         count = index - first
         while place < keys.shape[0]:
-            comparison = _compare(keys, place, rows, first)
+            comparison = compare_rows(keys, place, rows, first)
             if comparison > 0:
                 break
             if comparison == 0:
@@ -235,7 +236,7 @@ def union_size(keys, other_keys):  # pragma: no cover - compiled
     """Distinct rows in two tables' keys (P, C) and (Q, C) together."""
     index, other, common = 0, 0, 0
     while index < keys.shape[0] and other < other_keys.shape[0]:
-        comparison = _compare(keys, index, other_keys, other)
+        comparison = compare_rows(keys, index, other_keys, other)
         common += comparison == 0
         index += comparison <= 0
         other += comparison >= 0
@@ -252,7 +253,7 @@ def join_rows(keys, counts, other_keys, other_counts, out, other_out):  # pragma
         elif index == keys.shape[0]:
             comparison = 1
         else:
-            comparison = _compare(keys, index, other_keys, other)
+            comparison = compare_rows(keys, index, other_keys, other)
         out[place] = 0
         other_out[place] = 0
         if comparison <= 0:
@@ -275,7 +276,7 @@ def merge_rows(keys, counts, other_keys, other_counts, out_keys, out_counts):  #
         elif index == keys.shape[0]:
             comparison = 1
         else:
-            comparison = _compare(keys, index, other_keys, other)
+            comparison = compare_rows(keys, index, other_keys, other)
         count = 0
         for column in range(num_columns):
             out_keys[place, column] = keys[index, column] if comparison <= 0 else other_keys[other, column]

@@ -130,6 +130,11 @@ class UnwrittenTable:
         arrays = self._table or (self._raw,)
         return sum(array.nbytes for array in arrays if array is not None)
 
+    @property
+    def raw(self) -> np.ndarray | None:
+        """The sorted raw keys, (R,); None once the table is written. Not to be written to."""
+        return self._raw
+
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """keys uint64 (P, 1) and counts int64 (P,), written by the first call."""
         with self._lock:

@@ -1,7 +1,7 @@
 """Measures of two distributions of the same site: what changed between two steps, and how alike they are [A].
 
-Two states are given either as objects that can be joined (`before.join(after) -> (c, c')`, as
-`rs.PatternCounts` does) or as two aligned arrays: c_i and c'_i for every pattern i of the union, 0 where it
+Two states are given either as objects that can be compared (`before.overlap(after)`, as `rs.PatternCounts` does), or
+joined (`before.join(after) -> (c, c')`), or as two aligned arrays: c_i and c'_i for every pattern i of the union, 0 where it
 did not occur. All sums are integers, so the results do not depend on the order of the patterns.
 """
 
@@ -18,10 +18,30 @@ import numpy.typing as npt
 from reluscope.errors import DistributionError, IncompatibleCountsError
 from reluscope.measures.distribution import CountsLike, as_counts
 
-__all__ = ["Changes", "Joinable", "PairLike", "changes", "jaccard", "summarize_change", "weighted_jaccard"]
+__all__ = [
+    "Changes",
+    "Comparable",
+    "Joinable",
+    "Overlap",
+    "PairLike",
+    "changes",
+    "jaccard",
+    "overlap_of",
+    "summarize_change",
+    "weighted_jaccard",
+]
 
 # Two inputs and one buffer of 2^14 int64 fit the second-level cache, so each entry comes from memory once.
 _CHUNK = 1 << 14
+
+
+@runtime_checkable
+class Comparable(Protocol):
+    """A distribution that can be compared with another one of the same site without aligning the two."""
+
+    def overlap(self, other: Any) -> Overlap:
+        """What both have in common."""
+        ...
 
 
 @runtime_checkable
@@ -33,7 +53,7 @@ class Joinable(Protocol):
         ...
 
 
-PairLike: TypeAlias = npt.NDArray[np.integer] | Sequence[int] | Joinable
+PairLike: TypeAlias = npt.NDArray[np.integer] | Sequence[int] | Joinable | Comparable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +77,13 @@ class Changes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Overlap:
-    """The six integers from which all pair measures follow."""
+class Overlap:
+    """The six integers from which all pair measures follow.
+
+    Attributes:
+        total_before, total_after, total_both: patterns of the one, of the other, and of both.
+        sum_before, sum_after, sum_minima: evaluations of the one, of the other, and the sum of min(c, c').
+    """
 
     total_before: int
     total_after: int
@@ -105,7 +130,7 @@ def changes(before: PairLike, after: PairLike) -> Changes:
     >>> changes([2, 1, 0], [2, 0, 2])
     Changes(appeared=1, vanished=1, net=0, relative=0.0, churn_rate=0.6666666666666666)
     """
-    return _overlap(*_aligned(before, after)).changes()
+    return overlap_of(before, after).changes()
 
 
 def jaccard(a: PairLike, b: PairLike) -> float:
@@ -125,7 +150,7 @@ def jaccard(a: PairLike, b: PairLike) -> float:
     >>> jaccard([2, 1, 0], [2, 0, 2])
     0.3333333333333333
     """
-    return _overlap(*_aligned(a, b)).jaccard()
+    return overlap_of(a, b).jaccard()
 
 
 def weighted_jaccard(a: PairLike, b: PairLike) -> float:
@@ -144,30 +169,27 @@ def weighted_jaccard(a: PairLike, b: PairLike) -> float:
     >>> weighted_jaccard([2, 1, 0], [2, 0, 1])
     0.5
     """
-    return _overlap(*_aligned(a, b)).weighted_jaccard()
+    return overlap_of(a, b).weighted_jaccard()
 
 
-def summarize_change(
-    count_before: npt.NDArray[np.integer] | Sequence[int],
-    count_after: npt.NDArray[np.integer] | Sequence[int],
-) -> dict[str, float]:
-    """All measures of the family "changes", and both similarities, in one walk over the joined tables.
+def summarize_change(before: PairLike, after: PairLike) -> dict[str, float]:
+    """All measures of the family "changes", and both similarities, in one walk over the two tables.
 
     Args:
-        count_before: occurrences at the earlier step of every pattern of the union, (U,), entries >= 0.
-        count_after: occurrences at the later step, aligned with it.
+        before: the earlier state: an object with `overlap` or `join`, or counts aligned with `after`, (U,), entries >= 0.
+        after: the later state, likewise.
 
     Returns:
         appeared, vanished, net_change (int), relative_change, churn_rate, weighted_jaccard, jaccard.
 
     Raises:
-        IncompatibleCountsError: the arrays differ in length.
+        IncompatibleCountsError: one can be joined and the other not, or the arrays differ in length.
         DistributionError: not one-dimensional integers >= 0.
 
     >>> summarize_change([2, 1, 0], [2, 0, 1])["weighted_jaccard"]
     0.5
     """
-    overlap = _overlap(*_aligned(count_before, count_after))
+    overlap = overlap_of(before, after)
     change = overlap.changes()
     return {
         "appeared": change.appeared,
@@ -178,6 +200,17 @@ def summarize_change(
         "weighted_jaccard": overlap.weighted_jaccard(),
         "jaccard": overlap.jaccard(),
     }
+
+
+def overlap_of(before: PairLike, after: PairLike) -> Overlap:
+    """What two states have in common: found by themselves if they can, else from their counts over the union.
+
+    Raises:
+        IncompatibleCountsError, DistributionError: as of `changes`.
+    """
+    if isinstance(before, Comparable) and isinstance(after, Comparable):
+        return before.overlap(after)
+    return _overlap(*_aligned(before, after))
 
 
 def _aligned(a: PairLike, b: PairLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -199,7 +232,7 @@ def _aligned(a: PairLike, b: PairLike) -> tuple[npt.NDArray[np.int64], npt.NDArr
     return count_a, count_b
 
 
-def _overlap(before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]) -> _Overlap:
+def _overlap(before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]) -> Overlap:
     """Sums over the union, chunk by chunk through one buffer."""
     minima = np.empty(min(_CHUNK, before.size), dtype=np.int64)
     totals = [0, 0, 0]
@@ -212,7 +245,7 @@ def _overlap(before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]) -> _Ov
         for index, values in enumerate((b, a, m)):
             totals[index] += int(np.count_nonzero(values))
             sums[index] += int(values.sum())
-    return _Overlap(
+    return Overlap(
         total_before=totals[0],
         total_after=totals[1],
         total_both=totals[2],

@@ -10,8 +10,10 @@ import numpy as np
 from reluscope.errors import DistributionError, EstimateError, IncompatibleCountsError
 from reluscope.kernels import dispatch
 from reluscope.kernels.fingerprint import DEFAULT_SEED, FINGERPRINT_WIDTH, check_seed, collision_bound
+from reluscope.measures.pairs import Overlap
 
 if TYPE_CHECKING:
+    from reluscope.kernels.compare import Sorted
     from reluscope.kernels.plan import Finished
     from reluscope.kernels.unwritten import UnwrittenTable
 
@@ -110,6 +112,20 @@ class PatternCounts:
         return None if "counts" in self.__dict__ else self.__dict__.get("_unwritten")
 
     @property
+    def raw(self) -> np.ndarray | None:
+        """Sorted raw keys uint32 or uint64 (N,) that stand for the table while it is not written; not to be written to.
+
+        None where it is written, or where other kernels than Numba's are in force, which want tables.
+        """
+        unwritten = self._waiting
+        return None if unwritten is None or dispatch.implementation() != "numba" else unwritten.raw
+
+    @property
+    def _sorted(self) -> Sorted:
+        raw = self.raw
+        return (self.keys, self.counts) if raw is None else (raw, None)
+
+    @property
     def is_fingerprint(self) -> bool:
         """Whether keys are fingerprints of patterns rather than the patterns."""
         return self.width > FINGERPRINT_WIDTH
@@ -148,6 +164,23 @@ class PatternCounts:
         """
         self._require_alike(other)
         return dispatch.join_tables(self.keys, self.counts, other.keys, other.counts)
+
+    def overlap(self, other: PatternCounts) -> Overlap:
+        """What both have in common, from which changes and similarities follow; without their union.
+
+        Raises:
+            IncompatibleCountsError: another width, or another fingerprint seed.
+        """
+        self._require_alike(other)
+        num_common, overlap = dispatch.compare_sorted(self._sorted, other._sorted)
+        return Overlap(
+            total_before=self.num_patterns,
+            total_after=other.num_patterns,
+            total_both=num_common,
+            sum_before=self.num_evaluations,
+            sum_after=other.num_evaluations,
+            sum_minima=overlap,
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PatternCounts):

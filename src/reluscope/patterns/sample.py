@@ -62,6 +62,10 @@ def draw_sample(
             )
         # One hash for both: what is in the table and passes c/tau is there with the lesser of the two probabilities.
         ceilings = counts.probabilities
+    if num_patterns > size and isinstance(counts, PatternCounts) and (raw := counts.raw) is not None:
+        return PatternSample(
+            *select.select_raw(raw, size, total, salt), total / size, total, num_patterns, None
+        )
     if len(counts.counts) <= size:
         return PatternSample(counts.keys, counts.counts, 0.0, total, num_patterns, ceilings)
     rows = select.select(counts.keys, counts.counts, size, total, salt)
