@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from reluscope.errors import ExportError, closest
 from reluscope.measures.spec import LAYER_MEASURES, Measure
 from reluscope.report.paper_curves import draw_entropy_curves
+from reluscope.report.paper_layout import HEAD, LABEL, SMALL, WIDTH, Form, Sheet, lay_out, wrapped
 from reluscope.report.paper_panels import (
     INK,
-    SMALL,
     color_bar,
     fit_colours,
     heat_map,
     letter,
     mark_strikes,
     say,
+    signs,
     site_axis,
+    step_axis,
 )
 from reluscope.report.paper_runs import (
     Field,
@@ -38,6 +40,7 @@ from reluscope.report.paper_runs import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
 
     from reluscope.runs import Run
 
@@ -48,14 +51,13 @@ FIGURES = ("fig1", "fig2", "fig3", "fig4")
 
 _NETS = tuple(Place(net=net) for net in ("resnet", "convnet", "toynet"))
 _METHODS = (("relu", "milestones"), ("prelu", "milestones"), ("relu", "cyclic"), ("relu", "onecycle"))
-_ALL_METHODS = (
-    *(
-        Place(net=net, activation=activation, method=method)
-        for net in ("convnet", "resnet")
-        for activation, method in _METHODS
-    ),
-    Place(net="pyramidnet"),
-    Place(net="fixup_resnet"),
+_ALL_METHODS = tuple(
+    place
+    for net, beside in (("convnet", "pyramidnet"), ("resnet", "fixup_resnet"))
+    for place in (
+        *(Place(net=net, activation=activation, method=method) for activation, method in _METHODS),
+        Place(net=beside),
+    )
 )
 _DATA = {
     "cifar10": "CIFAR-10",
@@ -64,7 +66,13 @@ _DATA = {
     "fashion-mnist": "Fashion-MNIST",
 }
 _CHANGES = ("relative_change", "churn_rate")
-_LOW_COVERAGE_MATTERS = ("relative_entropy", "churn_rate", "weighted_jaccard_to_init", "similarity_to_final")
+# All but the most frequent pattern, which a sample shows well, and the occupancy of the list, which is what it is.
+_LOW_COVERAGE_MATTERS = (
+    *("total", "relative_change", "churn_rate", "relative_entropy"),
+    *("weighted_jaccard_to_init", "similarity_to_final"),
+)
+_ACROSS = {"fig1": 3, "fig3": 5, "fig4": 6}
+_HEIGHTS = {"fig1": 1.0, "fig3": 0.92, "fig4": 1.2}  # of a panel, in inches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +85,23 @@ class _Row:
     @property
     def measure(self) -> Measure:
         return LAYER_MEASURES["weighted_jaccard_to_init" if self.name == "similarity_to_final" else self.name]
+
+    def title_of(self, reference: int | str | None) -> str:
+        """What stands at its colour bar, in two lines at most; `reference`: what similarities refer to."""
+        if reference == "final":
+            return "$J_W$ to the\nfinal state"
+        if reference is not None:
+            return f"$J_W$ to step {reference}\n(initialisation)"
+        return wrapped(self.measure.title, 0.95, HEAD)
+
+    @property
+    def why_empty(self) -> str:
+        """Why a run has nothing of it."""
+        if self.name == "similarity_to_final":
+            return "The run keeps neither samples nor tables to compare its steps with the final state."
+        if self.name == "occupancy":
+            return "The run was recorded without the hash list."
+        return f"The run has no value of {self.measure.title.lower()}."
 
 
 _FIVE = (
@@ -94,20 +119,21 @@ _THREE = (
 )
 
 
-def draw_paper_figure(figure: str, runs: Sequence[Run]) -> Figure:
+def draw_paper_figure(figure: str, runs: Sequence[Run], *, unfinished: Sequence[Run] = ()) -> Figure:
     """One of the figures of [A], from the runs of one's own trainings.
 
     Runs find their place by the specification in their run.json ("training"): network, activation, schedule,
     seed. A place without a run stays as an empty panel that says what is missing. The first site is at the
-    bottom, white lines part the stages, and every row has one colour scale.
+    bottom, white lines part the stages, and every row has one colour scale. Figures are 7.2 inches wide with text of
+    6 to 8 points: made to be printed at that size.
 
     - fig1: the early phase. Columns ResNet-20, ConvNet-20, ToyNet-20; rows A to E as in [A], with the churn
       rate below the relative change, both by one update where that is known throughout. Small triangles above B:
       strikes.
     - fig2: relative entropy against site, mean and one standard deviation over seeds, one colour for each
       depth; rows are five moments of the training.
-    - fig3: a column for each method; rows relative entropy, J_W to the final state, occupancy of the hash
-      list.
+    - fig3: a column for each method, in two groups of five; rows relative entropy, J_W to the final state, occupancy
+      of the hash list.
     - fig4: full training. Rows A ToyNet-20, B ConvNet-20, C ResNet-20; columns the measures of fig1, changes without
       those over single steps that are measured in between.
 
@@ -117,6 +143,7 @@ def draw_paper_figure(figure: str, runs: Sequence[Run]) -> Figure:
     Args:
         figure: "fig1", "fig2", "fig3" or "fig4".
         runs: opened runs, in any order; those made for another figure are left out and named below.
+        unfinished: runs that are not to be drawn, as their trainings go on: their panels say how far they are.
 
     Returns:
         A matplotlib Figure.
@@ -132,23 +159,16 @@ def draw_paper_figure(figure: str, runs: Sequence[Run]) -> Figure:
     chosen, left_out = paper_runs(figure, runs)
     if not chosen:
         raise nothing_to_place(figure, left_out)
+    begun, _ = paper_runs(figure, unfinished)
     if figure == "fig2":
-        return draw_entropy_curves(chosen, _footer(chosen, left_out))
+        return draw_entropy_curves(chosen, _footer(chosen, left_out, begun))
     early = tuple(place.in_early_phase for place in _NETS)
     places = {"fig1": early, "fig3": _ALL_METHODS, "fig4": _NETS[::-1]}[figure]
     placed = place_runs(chosen, places, early=figure == "fig1")
-    unplaced = [one.view.name for one in chosen if one not in placed.values()]
+    left_out = [*left_out, *(one.view.name for one in chosen if one not in placed.values())]
     if not placed:
-        raise nothing_to_place(figure, [*left_out, *unplaced])
-    grid = _Grid(
-        placed,
-        [*left_out, *unplaced],
-        places,
-        _THREE if figure == "fig3" else _FIVE,
-        per_epoch=figure != "fig1",
-        nets_down=figure == "fig4",
-    )
-    return grid.draw()
+        raise nothing_to_place(figure, left_out)
+    return _Grid(figure, placed, left_out, places, place_runs(begun, places, early=figure == "fig1")).draw()
 
 
 class _Grid:
@@ -156,82 +176,120 @@ class _Grid:
 
     def __init__(
         self,
+        figure: str,
         runs: Mapping[Place, PaperRun],
         left_out: Sequence[str],
         places: Sequence[Place],
-        rows: Sequence[_Row],
-        *,
-        per_epoch: bool,
-        nets_down: bool,
+        begun: Mapping[Place, PaperRun],
     ) -> None:
-        self._runs, self._left_out = runs, left_out
-        self._places, self._rows = places, rows
-        self._per_epoch = per_epoch and all(one.steps_per_epoch for one in self._runs.values())
-        self._nets_down = nets_down
+        self._runs, self._places, self._begun = runs, places, begun
+        self._rows = _THREE if figure == "fig3" else _FIVE
+        self._nets_down = figure == "fig4"
+        per_epoch = figure != "fig1"
+        self._per_epoch = per_epoch and all(one.steps_per_epoch for one in runs.values())
         # The early phase shows changes by one update; one over a gap beside them would look like a strike.
         self._changes_of_one_update = not per_epoch and all(
             (field := field_of(one, "churn_rate")) is not None and single_updates(field) is not None
             for one in runs.values()
         )
+        self._heads = {place: self._head(place, with_method=figure == "fig3") for place in places}
+        self._notes = _footer(list(runs.values()), left_out, heat=self._how_to_read())
+        self._sheet = self._lay_out(figure)
+        self._axes = dict(self._placed_axes())
 
     def draw(self) -> Figure:
-        figure, axes = self._axes()
-        has_strikes = False
+        has_strikes, fields = False, []
         for index, row in enumerate(self._rows):
-            own = {place: axes[index, column] for column, place in enumerate(self._places)}
-            has_strikes |= self._draw_row(figure, row, own)
-        self._furniture(figure, axes)
-        notes = _footer(list(self._runs.values()), self._left_out, heat=self._legend(strikes=has_strikes))
-        figure.text(0.006, 0.004, notes, fontsize=SMALL, color="#5b626c", va="bottom")
-        return figure
+            own, reference = self._fields(row)
+            has_strikes |= self._draw_row(index, row, own, reference)
+            fields += [(row, field) for field in own.values()]
+        self._furniture()
+        self._sheet.notes(
+            self._notes,
+            signs(
+                low_coverage=any(
+                    row.name in _LOW_COVERAGE_MATTERS and field.low_coverage.any() for row, field in fields
+                ),
+                at_ceiling=any(
+                    field.at_ceiling is not None and field.at_ceiling.any() for _, field in fields
+                ),
+                undefined=not all(np.isfinite(field.values).all() for _, field in fields),
+                strikes=has_strikes,
+            ),
+        )
+        return self._sheet.figure
 
-    def _legend(self, *, strikes: bool) -> str:
-        """How to read what is not self-explaining."""
-        legend = [
-            "White lines: stages. Hatched: coverage below 0.5 (of two states compared: at either), where the value is the "
-            "sample's. Grey: not defined."
-        ]
-        if any(row.name in _CHANGES for row in self._rows):
-            since = "Changes are those since the measurement before"
-            changes = (
-                f"{since}, single steps measured in between left out." if self._per_epoch else f"{since}."
+    def _lay_out(self, figure: str) -> Sheet:
+        """Axes for all panels; measures are rows of them, in figure 4 columns."""
+        heads = [row.title_of(1) for row in self._rows] if self._nets_down else list(self._heads.values())
+        return lay_out(
+            Form(
+                groups=max(1, len(self._places) // 5),
+                down=len(self._places if self._nets_down else self._rows),
+                across=_ACROSS[figure],
+                height=_HEIGHTS[figure],
+                head_lines=max(head.count("\n") + 1 for head in heads),
+                note_lines=self._notes.count("\n") + 1,
+                bars_below=self._nets_down,
             )
-            changes = "Changes are those by one update." if self._changes_of_one_update else changes
-            legend.append(changes + (" Triangles: strikes." if strikes else ""))
-        return "\n".join(legend)
+        )
 
-    def _axes(self) -> tuple[Figure, Any]:
-        """The figure, and its axes as (measure, place) whichever way they stand."""
-        across = len(self._rows) if self._nets_down else len(self._places)
-        down = len(self._places) if self._nets_down else len(self._rows)
-        many = across > 4
-        size = ((1.85 if many else 2.9) * across + 1.0, 1.55 * down + (1.6 if self._nets_down else 1.1))
-        figure = Figure(figsize=size, layout="constrained", dpi=200)
-        figure.get_layout_engine().set(rect=(0.0, 0.4 / size[1], 1.0, 1.0 - 0.4 / size[1]))  # type: ignore[union-attr]
-        axes = figure.subplots(down, across, squeeze=False)
-        return figure, axes.T if self._nets_down else axes
+    def _placed_axes(self) -> Iterator[tuple[tuple[int, Place], Axes]]:
+        """The axes of a row and a place, whichever way they stand."""
+        panels = self._sheet.panels
+        if self._nets_down:
+            panels = panels.transpose(0, 2, 1)
+        across = panels.shape[2]
+        for group, row, column in np.ndindex(panels.shape):
+            yield (row, self._places[group * across + column]), panels[group, row, column]
 
-    def _draw_row(self, figure: Figure, row: _Row, own: Mapping[Place, Axes]) -> bool:
-        fields, reference = self._fields(row)
+    def _how_to_read(self) -> str:
+        """What is not self-explaining, beside the signs."""
+        words = "White lines: stages."
+        if not any(row.name in _CHANGES for row in self._rows):
+            return words
+        since = "Changes are those since the measurement before"
+        changes = f"{since}, single steps measured in between left out." if self._per_epoch else f"{since}."
+        return f"{words} " + ("Changes are those by one update." if self._changes_of_one_update else changes)
+
+    def _draw_row(
+        self, index: int, row: _Row, fields: Mapping[Place, Field], reference: int | str | None
+    ) -> bool:
+        """One measure everywhere; whether strikes were marked."""
         at_reference = reference if isinstance(reference, int) else None
         colours = fit_colours(row.measure, list(fields.values()), reference=at_reference)
-        mesh, has_strikes = None, False
-        for place, ax in own.items():
-            if place not in self._runs:
-                say(ax, "No run of\n" + "\n".join(textwrap.wrap(place.words, 22)))
-            elif place not in fields or colours is None:
-                say(ax, "\n".join(textwrap.wrap(_why_empty(row), 24)))
+        has_strikes = False
+        meshes: dict[int, QuadMesh] = {}  # by group
+        for number, place in enumerate(self._places):
+            ax = self._axes[index, place]
+            if place not in fields or colours is None:
+                say(ax, self._why_empty(row, place), self._sheet.form.panel_width)
+                continue
+            meshes[0 if self._nets_down else number // self._sheet.form.across] = heat_map(
+                ax, self._runs[place], fields[place], colours, per_epoch=self._per_epoch,
+                hatch=row.name in _LOW_COVERAGE_MATTERS,
+            )  # fmt: skip
+            if row.name == "relative_change" and not self._per_epoch:
+                has_strikes |= mark_strikes(ax, self._runs[place])
+        title = row.title_of(reference)
+        if self._nets_down:
+            self._axes[index, self._places[0]].set_title(title, fontsize=HEAD, color=INK, pad=3)
+        for group, bars in enumerate(self._sheet.bars):
+            if group in meshes and colours is not None:
+                color_bar(
+                    self._sheet.figure, meshes[group], bars[index], colours, title, below=self._nets_down
+                )
             else:
-                mesh = heat_map(
-                    ax, self._runs[place], fields[place], colours, per_epoch=self._per_epoch,
-                    hatch=row.name in _LOW_COVERAGE_MATTERS,
-                )  # fmt: skip
-                if row.name == "relative_change" and not self._per_epoch:
-                    has_strikes |= mark_strikes(ax, self._runs[place])
-        if mesh is not None and colours is not None:
-            title = _title(row, reference)
-            color_bar(figure, mesh, list(own.values()), colours, title, below=self._nets_down)
+                bars[index].remove()
         return has_strikes
+
+    def _why_empty(self, row: _Row, place: Place) -> str:
+        if place in self._runs:
+            return row.why_empty
+        if place in self._begun:
+            one = self._begun[place]
+            return f"not finished:\nstep {one.view.steps[-1]:,} of {one.num_steps:,}"
+        return f"No run of\n{place.words}"
 
     def _fields(self, row: _Row) -> tuple[dict[Place, Field], int | str | None]:
         """What each place has of a row, and the step that similarities refer to."""
@@ -251,33 +309,44 @@ class _Grid:
         reference = 0 if row.name == "weighted_jaccard_to_init" else None
         return {place: field for place, field in recorded.items() if field is not None}, reference
 
-    def _furniture(self, figure: Figure, axes: Any) -> None:
-        """Titles, letters, names of sites and of the horizontal axis, each once."""
-        grid = axes.T if self._nets_down else axes
-        for index, place in enumerate(self._places):
-            head = _head(place, self._runs.get(place), with_method=len(self._places) > 3)
-            if self._nets_down:
-                axes[0, index].set_ylabel(f"{head}\nsite", fontsize=8)
-                letter(axes[0, index], "ABC"[index])
-            else:
-                axes[0, index].set_title(head, fontsize=9 if len(self._places) <= 3 else 8)
-        for down in range(grid.shape[0]):
-            for across in range(grid.shape[1]):
-                ax, place = grid[down, across], self._places[down if self._nets_down else across]
-                if not ax.collections:
-                    continue
-                before = self._places[across - 1] if across and not self._nets_down else place
-                named = across == 0 or not self._same_sites(place, before)
-                site_axis(ax, self._runs.get(place), named=named)
-                if down < grid.shape[0] - 1 and self._same_length():
-                    ax.set_xticklabels([])
-        if not self._nets_down:
-            for row, ax in zip(self._rows, axes[:, 0], strict=True):
-                ax.set_ylabel("site", fontsize=8, color=INK)
-                letter(ax, row.letter)
+    def _furniture(self) -> None:
+        """Heads, letters, names of sites and of the horizontal axis, each once."""
+        form = self._sheet.form
+        last = self._places[-1] if self._nets_down else len(self._rows) - 1
         unit = "epoch" if self._per_epoch else "step (optimizer updates done)"
-        for ax in grid[-1]:
-            ax.set_xlabel(unit, fontsize=8)
+        before = None  # the panel to the left, whose numbers of sites do for this one
+        for (index, place), ax in self._axes.items():
+            first = index == 0 if self._nets_down else self._places.index(place) % form.across == 0
+            before = None if first else before
+            if not ax.collections:
+                continue
+            named = first if self._nets_down else before is None or not self._same_sites(place, before)
+            site_axis(ax, self._runs.get(place), named=named)
+            before = place
+            is_last = (place if self._nets_down else index) == last
+            step_axis(
+                ax, unit, numbered=is_last or not self._same_length(), named=is_last, width=form.panel_width
+            )
+        for number, place in enumerate(self._places):
+            head, top = self._heads[place], self._axes[0, place]
+            if self._nets_down:
+                top.set_ylabel(f"{head}\nsite", fontsize=LABEL, color=INK)
+                top.yaxis.set_label_coords(-0.28 / form.panel_width, 0.5)
+                letter(top, "ABC"[number], form.left - 0.06)
+                continue
+            top.set_title(head, fontsize=HEAD, color=INK, pad=3)
+            for index, row in enumerate(self._rows if number % form.across == 0 else ()):
+                ax = self._axes[index, place]
+                ax.set_ylabel("site", fontsize=LABEL, color=INK)
+                ax.yaxis.set_label_coords(-0.2 / form.panel_width, 0.5)
+                letter(ax, row.letter, form.left - 0.06)
+
+    def _head(self, place: Place, *, with_method: bool) -> str:
+        head = f"{place.net_name}\n{place.method_name}" if with_method else place.net_name
+        run, between = self._runs.get(place), "\n" if with_method else " "
+        if run is not None and not run.is_whole:
+            head += f"\n(until step {run.view.steps[-1]:,}{between}of {run.num_steps:,})"
+        return head
 
     def _same_sites(self, place: Place, other: Place) -> bool:
         """Whether two places have the same sites, and both have a run."""
@@ -289,38 +358,20 @@ class _Grid:
         return not self._nets_down or len({one.num_steps for one in self._runs.values()}) == 1
 
 
-def _head(place: Place, paper_run: PaperRun | None, *, with_method: bool) -> str:
-    head = f"{place.net_name}\n{place.method_name}" if with_method else place.net_name
-    if paper_run is not None and not paper_run.is_whole:
-        head += f"\n(until step {paper_run.view.steps[-1]:,} of {paper_run.num_steps:,})"
-    return head
-
-
-def _title(row: _Row, reference: int | str | None) -> str:
-    if reference == "final":
-        return "$J_W$ to the\nfinal state"
-    if reference == 1:
-        return "$J_W$ to initialisation\n(step 1)"
-    if reference == 0:
-        return "$J_W$ to initialisation\n(step 0)"
-    return "\n".join(textwrap.wrap(row.measure.title, 20))
-
-
-def _why_empty(row: _Row) -> str:
-    if row.name == "similarity_to_final":
-        return "The run keeps neither samples nor tables to compare its steps with the final state."
-    if row.name == "occupancy":
-        return "The run was recorded without the hash list."
-    return f"The run has no value of {row.measure.title.lower()}."
-
-
-def _footer(runs: Sequence[PaperRun], left_out: Sequence[str], *, heat: str = "") -> str:
+def _footer(
+    runs: Sequence[PaperRun], left_out: Sequence[str], begun: Sequence[PaperRun] = (), *, heat: str = ""
+) -> str:
     """What the trainings were, how to read heat maps, and which runs are not drawn."""
-    parts = [_trained_on(runs), heat]
+    parts = [_trained_on(runs), heat] if heat else [_trained_on(runs)]
+    if begun:
+        named = ", ".join(
+            f"{one.view.name} (step {one.view.steps[-1]:,} of {one.num_steps:,})" for one in begun
+        )
+        parts.append(f"Not finished, and not drawn: {named}.")
     if left_out:
         named = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
         parts.append(f"Given, but not drawn here: {named}.")
-    return "\n".join(part.replace("$", r"\$") for part in parts if part)
+    return "\n".join(wrapped(part, WIDTH - 0.12, SMALL) for part in parts).replace("$", r"\$")
 
 
 def _trained_on(runs: Sequence[PaperRun]) -> str:

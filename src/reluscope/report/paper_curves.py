@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reluscope.report.paper_panels import INK, SMALL, say
+from reluscope.report.paper_layout import HEAD, LABEL, SMALL, WIDTH
+from reluscope.report.paper_panels import INK, say
 from reluscope.report.paper_runs import PaperRun, Place
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ MOMENTS = {
 }
 """Rows, as [A] names them. [A] measures after the update, so that its step s is our step s + 1."""
 
+_HEIGHT = 8.4  # of the figure, in inches
 _STEPS = {"init": 1, "8": 9, "40": 41}
 _NETS = ("resnet", "convnet", "toynet")
 _DEPTHS = LinearSegmentedColormap.from_list("depths", ["#0d0887", "#9c179e", "#ed7953", "#e0b400"])
@@ -69,21 +70,24 @@ def draw_entropy_curves(runs: Sequence[PaperRun], footer: str) -> Figure:
     """
     groups = _groups(runs)
     depths = sorted({place.depth for place in groups})
-    figure = Figure(figsize=(9.6, 10.4), layout="constrained", dpi=200)
-    figure.get_layout_engine().set(rect=(0.0, 0.045, 1.0, 0.955))  # type: ignore[union-attr]
+    notes = (
+        f"Lines: mean over seeds; bands: one standard deviation. Hollow marks: coverage below 0.5.\n{footer}"
+    )
+    below = (notes.count("\n") + 1) * 0.105 / _HEIGHT + 0.01
+    figure = Figure(figsize=(WIDTH, _HEIGHT), layout="constrained", dpi=300)
+    figure.get_layout_engine().set(rect=(0.0, below, 1.0, 1.0 - below))  # type: ignore[union-attr]
     axes = figure.subplots(len(MOMENTS), len(_NETS), squeeze=False, sharex="col", sharey=True)
     for row, moment in zip(axes, MOMENTS, strict=True):
         for ax, net in zip(row, _NETS, strict=True):
             _panel(ax, {depth: groups.get(_place(net, depth), []) for depth in depths}, net, moment)
         _legends(row, axes[0])
-        row[0].set_ylabel(f"{MOMENTS[moment]}\n\nrelative entropy", fontsize=8, color=INK)
+        row[0].set_ylabel(f"{MOMENTS[moment]}\n\nrelative entropy", fontsize=LABEL, color=INK)
     for ax, net in zip(axes[0], _NETS, strict=True):
-        ax.set_title(_place(net, 20).net_name.removesuffix("-20"), fontsize=10, color=INK)
+        ax.set_title(_place(net, 20).net_name.removesuffix("-20"), fontsize=HEAD, color=INK)
     for ax in axes[-1]:
-        ax.set_xlabel("site, from input to output", fontsize=8)
+        ax.set_xlabel("site, from input to output", fontsize=LABEL, color=INK)
     axes[0, 0].set_ylim(*_range(axes))
-    notes = "Lines: mean over seeds; bands: one standard deviation. Hollow marks: coverage below 0.5."
-    figure.text(0.008, 0.006, f"{notes}\n{footer}", fontsize=SMALL, color="#5b626c", va="bottom")
+    figure.text(0.008, 0.005, notes, fontsize=SMALL, color="#5b626c", va="bottom")
     return figure
 
 
@@ -113,12 +117,18 @@ def _panel(ax: Axes, by_depth: Mapping[int, Sequence[PaperRun]], net: str, momen
     _style(ax)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(missing) == len(by_depth):
-        say(ax, "\n".join(textwrap.wrap(f"No run of {_place(net, 20).net_name[:-3]} measured here.", 26)))
+        say(ax, f"No run of {_place(net, 20).net_name[:-3]} measured here.", 1.8)
         return
     if missing:
         named = ", ".join(str((depth - 2) // 6) for depth in missing)
         ax.text(
-            0.02, 0.97, f"missing: b = {named}", transform=ax.transAxes, fontsize=6, va="top", color="#b2182b"
+            0.02,
+            0.97,
+            f"missing: b = {named}",
+            transform=ax.transAxes,
+            fontsize=SMALL,
+            va="top",
+            color="#b2182b",
         )
 
 
@@ -134,10 +144,10 @@ def _line(
     ax: Axes, entropy: npt.NDArray[np.float64], coverage: npt.NDArray[np.float64], color: object, label: str
 ) -> None:
     mean, site = entropy.mean(axis=0), np.arange(entropy.shape[1])
-    ax.plot(site, mean, color=color, lw=1.2, label=label)
+    ax.plot(site, mean, color=color, lw=1.0, label=label)
     solid = ~(coverage.mean(axis=0) < 0.5)
-    ax.plot(site[solid], mean[solid], "o", color=color, ms=2.4, mew=0)
-    ax.plot(site[~solid], mean[~solid], "o", mfc="white", mec=color, ms=2.6, mew=0.7)
+    ax.plot(site[solid], mean[solid], "o", color=color, ms=2.0, mew=0)
+    ax.plot(site[~solid], mean[~solid], "o", mfc="white", mec=color, ms=2.2, mew=0.6)
     if len(entropy) > 1:
         spread = entropy.std(axis=0, ddof=1)
         ax.fill_between(site, mean - spread, mean + spread, color=color, alpha=0.18, lw=0)
@@ -176,7 +186,7 @@ def _seeds(count: int) -> str:
 
 def _style(ax: Axes) -> None:
     ax.tick_params(labelsize=SMALL, length=2, color="#9aa0a8", labelcolor=INK)
-    ax.grid(visible=True, color="#e4e6ea", lw=0.6)
+    ax.grid(visible=True, color="#e4e6ea", lw=0.5)
     ax.set_axisbelow(True)
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))

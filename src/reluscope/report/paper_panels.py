@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgba
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
 
 from reluscope.measures.spec import Measure
+from reluscope.report.paper_layout import LABEL, SMALL, wrapped
 from reluscope.report.paper_runs import Field, PaperRun, stage_ends
 from reluscope.report.scales import Scale, fit_scale
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
 __all__ = [
     "INK",
-    "SMALL",
     "Colours",
     "color_bar",
     "fit_colours",
@@ -30,11 +35,16 @@ __all__ = [
     "letter",
     "mark_strikes",
     "say",
+    "signs",
     "site_axis",
+    "step_axis",
 ]
 
-SMALL, INK = 7.0, "#33373d"
-_RULE, _NOTHING, _WASH = "#9aa0a8", "#d5d7db", "#f6f7f9"
+INK = "#33373d"
+_RULE, _NOTHING, _WASH, _STRIKE = "#9aa0a8", "#d5d7db", "#f6f7f9", "#d55e00"
+# Dark lines inside light ones: to be seen on the dark and on the light end of every colour map.
+_CASING, _CORE = (to_rgba("white", 0.75), 1.1), (to_rgba("#1c1f24", 0.75), 0.35)
+_LOW, _CEILING = "/////", "xxxx"
 # Similarities near the reference step are 1 by definition and would leave the rest of the scale one colour.
 _REFERENCE_SHARE = 0.02
 _MAX_COLUMNS = 600
@@ -89,7 +99,7 @@ def heat_map(
         field: what is drawn.
         colours: of the row.
         per_epoch: the horizontal axis in epochs instead of steps, where the run knows their length.
-        hatch: hatch where the coverage is below 0.5.
+        hatch: hatch where the coverage is below 0.5; what is at its ceiling is crossed in any case.
     """
     is_change = colours.scale.kind == "symlog"
     field = _pooled(field, extremes=is_change)
@@ -107,8 +117,10 @@ def heat_map(
         rasterized=True,  # thousands of cells: as vectors they would be slow to show, with seams between them
         antialiased=False,
     )
+    at_ceiling = np.zeros_like(field.low_coverage) if field.at_ceiling is None else field.at_ceiling
     if hatch:
-        _hatch(ax, edges, field.low_coverage)
+        _hatch(ax, edges, field.low_coverage & ~at_ceiling, _LOW)
+    _hatch(ax, edges, at_ceiling, _CEILING)
     for end in stage_ends(paper_run):  # the middle of the scale of changes is white itself
         ax.axhline(end + 0.5, color=_RULE if is_change else "white", lw=0.7 if is_change else 1.0)
     ax.set_xlim(edges[0], edges[-1])
@@ -125,13 +137,32 @@ def site_axis(ax: Axes, paper_run: PaperRun | None, *, named: bool) -> None:
     ticks = sorted({0, *(end + 1 for end in stage_ends(paper_run)), last})
     if not stage_ends(paper_run):
         ticks = sorted({0, last // 2, last})
-    ax.set_yticks(ticks, [str(tick) for tick in ticks] if named else [""] * len(ticks))
+    ax.set_yticks(ticks, [str(tick) if named else "" for tick in ticks])
 
 
-def letter(ax: Axes, name: str) -> None:
-    """The letter of a row of panels, as in the paper."""
+def step_axis(ax: Axes, name: str, *, numbered: bool, named: bool, width: float) -> None:
+    """Round numbers below a panel of `width` inches, as many as have room, or only their ticks; and a name."""
+    start, stop = ax.get_xlim()
+    count = max(2, min(5, round(width / 0.24)))
+    ticks = [tick for tick in MaxNLocator(nbins=count).tick_values(start, stop) if start <= tick <= stop]
+    ax.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+    _quiet(ax)
+    ax.tick_params(axis="x", labelbottom=numbered)
+    if numbered:
+        near = 0.02 * (stop - start)
+        for tick, text in zip(
+            ticks, ax.get_xticklabels(), strict=True
+        ):  # at an edge: not into the next panel
+            at_edge = "left" if tick - start < near else "right" if stop - tick < near else "center"
+            text.set_horizontalalignment(at_edge)
+    if named:
+        ax.set_xlabel(name, fontsize=LABEL, color=INK, labelpad=2)
+
+
+def letter(ax: Axes, name: str, left: float) -> None:
+    """The letter of a row of panels, as in the paper, `left` inches from its first panel."""
     ax.annotate(
-        name, (0.0, 1.0), (-34, 0), xycoords="axes fraction", textcoords="offset points", fontsize=10,
+        name, (0.0, 1.0), (-72 * left, 1), xycoords="axes fraction", textcoords="offset points", fontsize=9,
         fontweight="bold", va="top", ha="left",
     )  # fmt: skip
 
@@ -145,7 +176,7 @@ def mark_strikes(ax: Axes, paper_run: PaperRun) -> bool:
             [1.02] * len(steps),
             "v",
             ms=3,
-            color="#d55e00",
+            color=_STRIKE,
             mew=0,
             clip_on=False,
             transform=ax.get_xaxis_transform(),
@@ -153,33 +184,52 @@ def mark_strikes(ax: Axes, paper_run: PaperRun) -> bool:
     return bool(steps)
 
 
-def color_bar(
-    figure: Figure, mesh: QuadMesh, axes: Sequence[Axes], colours: Colours, title: str, *, below: bool
-) -> None:
-    """The scale of a row at its right, or of a column below it."""
+def signs(
+    *, low_coverage: bool, at_ceiling: bool, undefined: bool, strikes: bool
+) -> list[tuple[Artist | tuple[Artist, ...], str]]:
+    """A legend of the signs that a figure uses."""
+    found: list[tuple[Artist | tuple[Artist, ...], str]] = []
+    if low_coverage:
+        found.append(
+            (
+                _swatch(_LOW),
+                "coverage below 0.5 (of two states compared: at either): the value is the sample's",
+            )
+        )
+    if at_ceiling:
+        found.append((_swatch(_CEILING), "at least 90 % of the most patterns possible"))
+    if undefined:
+        found.append((Patch(facecolor=_NOTHING, linewidth=0.0), "not defined"))
+    if strikes:
+        found.append((Line2D([], [], ls="", marker="v", ms=3, color=_STRIKE, mew=0), "strike"))
+    return found
+
+
+def color_bar(figure: Figure, mesh: QuadMesh, ax: Axes, colours: Colours, title: str, *, below: bool) -> None:
+    """The scale of a row at its right, with its title; or of a column below it, without."""
     bar = figure.colorbar(
         mesh,
-        ax=list(axes),
-        location="bottom" if below else "right",
-        aspect=18 if below else 12,
-        pad=0.02,
-        fraction=0.06,
+        cax=ax,
+        orientation="horizontal" if below else "vertical",
         extend="max" if colours.is_clipped else "neither",
+        extendfrac=0.06,
     )
-    ticks = _apart(colours.scale, 5 if below else 8)
+    ticks = _apart(colours.scale, 4 if below else 6)
     bar.set_ticks([position for position, _ in ticks], labels=[_brief(label) for _, label in ticks])
-    bar.ax.tick_params(labelsize=SMALL, length=2, color=_RULE, labelcolor=INK)
+    bar.ax.tick_params(labelsize=SMALL, length=2, pad=2, color=_RULE, labelcolor=INK)
     bar.outline.set_visible(False)
-    bar.set_label(title, fontsize=8)
+    if not below:
+        bar.set_label(title, fontsize=LABEL, color=INK)
+        bar.ax.yaxis.set_label_coords(5.4, 0.5)
 
 
-def say(ax: Axes, words: str) -> None:
-    """A panel that shows why it is empty."""
+def say(ax: Axes, words: str, width: float) -> None:
+    """A panel of `width` inches that shows why it is empty."""
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_facecolor(_WASH)
-    ax.text(0.5, 0.5, words, ha="center", va="center", fontsize=SMALL, color="#5b626c", transform=ax.transAxes,
-            wrap=True)  # fmt: skip
+    ax.text(0.5, 0.5, wrapped(words, 0.94 * width, SMALL), ha="center", va="center", fontsize=SMALL, color="#5b626c",
+            transform=ax.transAxes)  # fmt: skip
     for spine in ax.spines.values():
         spine.set_color("#c3c8cf")
         spine.set_linestyle((0, (3, 3)))
@@ -206,6 +256,9 @@ def _pooled(field: Field, *, extremes: bool) -> Field:
         steps=np.array([field.steps[part[len(part) // 2]] for part in parts[:-1]] + [field.steps[-1]]),
         values=values,
         low_coverage=np.stack([field.low_coverage[part].mean(axis=0) > 0.5 for part in parts]),
+        at_ceiling=None
+        if field.at_ceiling is None
+        else np.stack([field.at_ceiling[part].mean(axis=0) > 0.5 for part in parts]),
     )
 
 
@@ -219,21 +272,35 @@ def _pool(values: npt.NDArray[np.float64], *, extremes: bool) -> npt.NDArray[np.
     return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
-def _hatch(ax: Axes, edges: npt.NDArray[np.float64], low: npt.NDArray[np.bool_]) -> None:
-    """Thin lines over stretches of low coverage, site by site."""
-    for site in range(low.shape[1]):
-        padded = np.concatenate([[False], low[:, site], [False]])
+def _hatch(ax: Axes, edges: npt.NDArray[np.float64], marked: npt.NDArray[np.bool_], hatch: str) -> None:
+    """Thin lines over what is marked (S, L): stretches of steps, site by site."""
+    boxes = []
+    for site in range(marked.shape[1]):
+        padded = np.concatenate([[False], marked[:, site], [False]])
         borders = np.flatnonzero(padded[1:] != padded[:-1])
-        for start, stop in zip(borders[::2], borders[1::2], strict=True):
-            ax.fill_between(
-                [edges[start], edges[stop]],
-                site - 0.5,
-                site + 0.5,
-                facecolor="none",
-                edgecolor=to_rgba("white", 0.55),
-                hatch="////",
-                lw=0.0,
+        for start, stop in zip(edges[borders[::2]], edges[borders[1::2]], strict=True):
+            low, high = site - 0.5, site + 0.5
+            boxes.append(
+                Path([(start, low), (stop, low), (stop, high), (start, high), (start, low)], closed=True)
             )
+    if boxes:
+        whole = Path.make_compound_path(*boxes)
+        for style in (_CASING, _CORE):
+            ax.add_patch(_styled(PathPatch(whole, fill=False), hatch, style))
+
+
+def _swatch(hatch: str) -> tuple[Patch, ...]:
+    lines = (_styled(Patch(fill=False), hatch, style) for style in (_CASING, _CORE))
+    return Patch(facecolor="#948e77", linewidth=0.0), *lines
+
+
+def _styled(patch: Any, hatch: str, style: tuple[tuple[float, float, float, float], float]) -> Any:
+    """A patch of nothing but hatching, in a colour and a width."""
+    color, width = style
+    patch.set(hatch=hatch, edgecolor=color, linewidth=0.0)
+    if hasattr(patch, "set_hatch_linewidth"):  # matplotlib 3.10; before it, lines have the usual width
+        patch.set_hatch_linewidth(width)
+    return patch
 
 
 def _apart(scale: Scale, limit: int) -> list[tuple[float, str]]:
@@ -255,6 +322,6 @@ def _brief(label: str) -> str:
 
 
 def _quiet(ax: Axes) -> None:
-    ax.tick_params(labelsize=SMALL, length=2, color=_RULE, labelcolor=INK)
+    ax.tick_params(labelsize=SMALL, length=2, pad=2, color=_RULE, labelcolor=INK)
     for spine in ax.spines.values():
         spine.set_visible(False)

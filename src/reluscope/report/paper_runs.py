@@ -44,6 +44,7 @@ NETS = {
 METHODS = {"milestones": "stepwise", "cyclic": "CyclicLR", "onecycle": "OneCycleLR", "constant": "constant"}
 """Training methods of [A]: the names of their schedules in a specification, and in words."""
 
+_CEILING = 0.9  # of the largest number of patterns possible
 _WIDEST_GAP = 0.1  # of a training, between changes by one update that stand for all of it
 
 ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "prelu": "PReLU"}
@@ -112,12 +113,14 @@ class PaperRun:
 class Field:
     """What a heat map shows: values (S, L) at steps (S,), and where the coverage is below 0.5 (S, L).
 
-    Of what compares two states: where it is at either.
+    Of what compares two states: where it is at either. `at_ceiling` (S, L), of numbers of patterns: where there are
+    at least 0.9 of the most that there can be, min(2^d, N), so that a change could hardly show.
     """
 
     steps: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
     low_coverage: npt.NDArray[np.bool_]
+    at_ceiling: npt.NDArray[np.bool_] | None = None
 
 
 def paper_runs(figure: str, runs: Sequence[Run]) -> tuple[list[PaperRun], list[str]]:
@@ -156,11 +159,14 @@ def field_of(paper_run: PaperRun, measure: str) -> Field | None:
     if not view.has(measure):
         return None
     low = _low_coverage(view, view.steps)
-    if measure == "churn_rate":  # against the measurement before
+    if measure in ("churn_rate", "relative_change"):  # against the measurement before
         low = low | np.concatenate([low[:1], low[:-1]])
     elif measure == "weighted_jaccard_to_init":
         low = low | low[:1]
-    return Field(steps=view.steps, values=view.values[measure], low_coverage=low)
+    at_ceiling = None
+    if measure == "total" and "total_fraction" in view.values:
+        at_ceiling = view.values["total_fraction"] >= _CEILING
+    return Field(steps=view.steps, values=view.values[measure], low_coverage=low, at_ceiling=at_ceiling)
 
 
 def single_updates(field: Field) -> Field | None:

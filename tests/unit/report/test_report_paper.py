@@ -113,7 +113,7 @@ def meshes(figure: Figure) -> list:
 
 def words(figure: Figure) -> str:
     found = [text.get_text() for ax in figure.axes for text in ax.texts] + [
-        text.get_text() for text in figure.texts
+        text.get_text() for part in (figure, *figure.legends) for text in part.texts
     ]
     titles = [ax.get_title() for ax in figure.axes]
     return " ".join(" ".join([*found, *titles]).split())
@@ -134,7 +134,7 @@ def test_figure_1_has_a_column_for_each_net_and_a_row_for_each_measure(train) ->
         "Churn rate",
         "Most frequent pattern",
         "Relative entropy",
-        "$J_W$ to initialisation (step 1)",
+        "$J_W$ to step 1 (initialisation)",
     ]
     entropy = np.asarray(panels[12].collections[0].get_array())
     assert entropy.shape == (19, 7)
@@ -153,7 +153,7 @@ def test_figure_1_has_a_column_for_each_net_and_a_row_for_each_measure(train) ->
 def test_similarity_falls_back_to_step_0_where_nothing_was_sampled(train) -> None:
     figure = draw_paper_figure("fig1", [train("resnet"), train("convnet", sampled=False)])
     bars = [ax.get_ylabel() for ax in figure.axes if ax.get_label() == "<colorbar>"]
-    assert "(step 0)" in bars[-1]
+    assert "to step 0" in bars[-1]
     assert np.asarray(meshes(figure)[-1].collections[0].get_array()).min() == 0.25
 
 
@@ -206,6 +206,10 @@ def test_figure_2_means_and_spread_over_seeds(train) -> None:
     assert "missing: b = 2" in [text.get_text() for text in axes[0, 1].texts]
     assert "No run of ToyNet measured here." in words(figure)
     assert "seeds 0, 2, 4" in words(figure)
+    begun = train("toynet", 14, experiment="fig2", num_steps=700)
+    assert f"Not finished, and not drawn: {begun.name} (step 100 of 700)." in words(
+        draw_paper_figure("fig2", runs, unfinished=[begun])
+    )
 
 
 def test_moments_that_were_not_measured_are_missing(train) -> None:
@@ -228,18 +232,16 @@ def test_figure_3_has_ten_methods_and_says_what_was_not_recorded(train) -> None:
     ]
     figure = draw_paper_figure("fig3", runs)
     figure.draw_without_rendering()
-    heads = [ax.get_title().replace("\n", " ") for ax in figure.axes[:10]]
-    assert heads[:4] == [
-        "ConvNet-20 stepwise",
-        "ConvNet-20 PReLU stepwise",
-        "ConvNet-20 CyclicLR",
-        "ConvNet-20 OneCycleLR",
-    ]
-    assert heads[8:] == ["PyramidNet-20 stepwise", "FixUp ResNet-20 stepwise"]
+    heads = [
+        ax.get_title().replace("\n", " ") for ax in figure.axes
+    ]  # two groups of five columns and three rows
+    methods = ["stepwise", "PReLU stepwise", "CyclicLR", "OneCycleLR"]
+    assert heads[:5] == [*(f"ConvNet-20 {method}" for method in methods), "PyramidNet-20 stepwise"]
+    assert heads[15:20] == [*(f"ResNet-20 {method}" for method in methods), "FixUp ResNet-20 stepwise"]
     assert len(meshes(figure)) == 3 * 5 - 2
     assert "keeps neither samples nor tables" in words(figure)
     assert "recorded without the hash list" in words(figure)
-    to_final = np.asarray(meshes(figure)[5].collections[0].get_array())[0]
+    to_final = np.asarray(meshes(figure)[2].collections[0].get_array())[0]
     assert to_final[-1] == 1.0
     assert to_final[0] == 0.25  # compared exactly while recording
     assert to_final[1] == 0.0  # ten patterns later, none is left
@@ -257,13 +259,72 @@ def test_figure_4_lies_on_its_side(train) -> None:
         "ResNet-20\nsite",
     ]
     assert [ax.get_xlabel() for ax in axes[2]] == ["epoch"] * 6
+    assert axes[0, 3].get_title() == "Most frequent\npattern"
 
 
 def test_low_coverage_is_hatched(train) -> None:
     figure = draw_paper_figure("fig1", [train("resnet", coverage=lambda site, _: 0.4 if site >= 17 else 0.9)])
     panels = meshes(figure)
-    assert [len(ax.collections) for ax in panels] == [1, 1, 3, 1, 3, 3]
-    assert panels[4].collections[1].get_hatch()
+    assert [len(ax.patches) for ax in panels] == [2, 2, 2, 0, 2, 2]  # dark lines in light ones
+    assert panels[4].patches[0].get_hatch().startswith("/")
+    assert panels[4].patches[0].get_path().get_extents().bounds == (0.0, 16.5, 100.0, 2.0)
+    assert "coverage below 0.5" in words(figure)
+    assert "coverage" not in words(draw_paper_figure("fig1", [train("convnet")]))
+
+
+def test_numbers_of_patterns_at_their_ceiling_are_crossed(train) -> None:
+    """Nearly every evaluation has a pattern of its own there, so that it cannot be seen whether they change."""
+    figure = draw_paper_figure("fig1", [train("resnet", total_fraction=0.9)])
+    panels = meshes(figure)
+    assert [len(ax.patches) for ax in panels] == [2, 0, 0, 0, 0, 0]
+    assert panels[0].patches[0].get_hatch().startswith("x")
+    assert "90 % of the most patterns possible" in words(figure)
+    figure = draw_paper_figure("fig1", [train("convnet", total_fraction=0.89)])
+    assert not meshes(figure)[0].patches
+    assert "90 %" not in words(figure)
+
+
+def written(figure: Figure) -> list:
+    """All texts that are drawn."""
+    ticks = [
+        tick.label1
+        for ax in figure.axes
+        for axis in (ax.xaxis, ax.yaxis)
+        for tick in axis.get_major_ticks()
+        if tick.label1.get_visible()
+    ]
+    other = [text for ax in figure.axes for text in (ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts)]
+    below = [*figure.texts, *(text for legend in figure.legends for text in legend.texts)]
+    return [text for text in [*ticks, *other, *below] if text.get_text().strip()]
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig3", "fig4"])
+def test_a_figure_fits_a_page_and_no_text_meets_another(name: str, train) -> None:
+    nets = ("resnet", "convnet", "toynet") if name != "fig3" else ("resnet", "convnet", "pyramidnet")
+    runs = [train(net, experiment=name, steps=(0, 1, 999, 1000), num_steps=1000) for net in nets]
+    if name == "fig3":
+        runs += [train("convnet", method=method, experiment=name) for method in ("cyclic", "onecycle")]
+        runs += [train("resnet", activation="prelu", experiment=name, num_steps=12_345)]
+    figure = draw_paper_figure(name, runs, unfinished=[train("fixup_resnet", experiment=name, num_steps=500)])
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches()
+    assert width <= 7.5
+    assert height <= 9.0
+    texts = written(figure)
+    assert {text.get_fontsize() for text in texts} <= {6.0, 7.0, 7.5, 9.0}
+    boxes = [text.get_window_extent() for text in texts]
+    for text, box in zip(texts, boxes, strict=True):
+        assert 0 <= box.x0 <= box.x1 <= figure.bbox.x1, text.get_text()
+        assert 0 <= box.y0 <= box.y1 <= figure.bbox.y1, text.get_text()
+    meeting = [
+        (one.get_text(), other.get_text())
+        for (place, (one, box)) in enumerate(zip(texts, boxes, strict=True))
+        for other, beside in zip(texts[:place], boxes[:place], strict=True)
+        if box.shrunk(0.98, 0.9).overlaps(beside)
+    ]
+    assert not meeting
+    if name == "fig3":
+        assert "not finished: step 100 of 500" in words(figure)
 
 
 def test_what_compares_two_states_is_hatched_where_either_is_not_covered(train) -> None:
@@ -317,11 +378,11 @@ def test_changes_over_single_steps_are_no_stripes_among_those_over_half_epochs(t
 
 def test_strikes_are_marked_in_the_row_of_changes(train) -> None:
     run = train("resnet")
-    assert "Triangles" not in words(draw_paper_figure("fig1", [run]))
+    assert "strike" not in words(draw_paper_figure("fig1", [run]))
     run.__dict__["strikes"] = RunStrikes(strikes=(RunStrike(step=41, num_sites=19, largest_z=9.0),))
     figure = draw_paper_figure("fig1", [run])
     assert meshes(figure)[1].lines[-1].get_xdata() == [41]
-    assert "Triangles: strikes." in words(figure)
+    assert "strike" in words(figure)
 
 
 def test_more_measurements_than_pixels_keep_the_largest_change() -> None:
