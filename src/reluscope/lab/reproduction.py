@@ -134,7 +134,9 @@ def reproduce(
 
     standing = [outcomes.get(name) or _standing(name, spec, folder / name) for name, spec in trainings]
     runs = [open_run(one.run) for one in standing if one is not None and one.state != "failed"]
-    pictures, page = _draw(figure, runs, out) if runs else ((), None)
+    drawn = {Path(run.path) for run in runs}
+    begun = [_begun(spec, folder / name) for name, spec in trainings if folder / name not in drawn]
+    pictures, page = _draw(figure, runs, [run for run in begun if run], out) if runs else ((), None)
     done = tuple(outcome for outcome in outcomes.values() if outcome is not None)
     return Reproduction(figure=figure, scale=scale, outcomes=done, pictures=pictures, page=page)
 
@@ -150,8 +152,10 @@ def selected_trainings(
     names = [name for name, _ in trainings]
     for pattern in only:
         if not fnmatch.filter(names, pattern):
+            several = fnmatch.filter(names, f"{pattern}*")
+            meant = f' For all {len(several)} whose names begin so: "{pattern}*".' if several else ""
             raise SpecificationError(
-                f'no training of this figure is called "{pattern}". Closest: {closest(pattern, names)}.'
+                f'no training of this figure is called "{pattern}". Closest: {closest(pattern, names)}.{meant}'
             )
     return [
         (name, spec)
@@ -192,6 +196,14 @@ def _is_finished(spec: Specification, run: Path) -> bool:
     return (
         opened.state == "closed" and _stored(run) == spec and bool(opened.steps) and opened.steps[-1] == last
     )
+
+
+def _begun(spec: Specification, run: Path) -> Run | None:
+    """The run of this very training where it stands before its end; None where there is none to speak of."""
+    try:
+        return open_run(run) if (run / "run.json").exists() and _stored(run) == spec else None
+    except Exception:  # a damaged run: reported with the outcomes, where it is one of them
+        return None
 
 
 def _stored(run: Path) -> Specification | None:
@@ -235,10 +247,10 @@ def _ended(event: TrainingEvent, run: Path) -> Outcome:
     )
 
 
-def _draw(figure: str, runs: Sequence[Run], out: Path) -> tuple[tuple[Path, ...], Path]:
-    """The picture as PDF and PNG, and the page."""
-    drawn = draw_paper_figure(figure, runs)
+def _draw(figure: str, runs: Sequence[Run], begun: Sequence[Run], out: Path) -> tuple[tuple[Path, ...], Path]:
+    """The picture as PDF and PNG, and the page; the same runs give the same bytes of a picture."""
+    drawn = draw_paper_figure(figure, runs, unfinished=begun)
     pictures = (out / f"{figure}.pdf", out / f"{figure}.png")
-    for path in pictures:
-        drawn.savefig(path)
+    drawn.savefig(pictures[0], metadata={"CreationDate": None})
+    drawn.savefig(pictures[1])
     return pictures, write_report(list(runs), out / f"{figure}.html")
