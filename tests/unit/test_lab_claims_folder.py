@@ -208,7 +208,9 @@ def test_the_command_writes_and_prints(tmp_path, capsys):
     assert "1 supported" not in printed  # at n = 50,000 the made-up totals are not the printed ones
     page, values = (tmp_path / "claims.md").read_text(), json.loads((tmp_path / "claims.json").read_text())
     assert "## A1: contradicted" in page
-    assert "needs fig2 of resnet: `reluscope reproduce fig2`" in page
+    assert (
+        'needs fig2 of resnet: `reluscope reproduce fig2 --only "resnet20-relu-stepwise-*" --out DIR`' in page
+    )
     assert [claim["id"] for claim in values["claims"]] == [f"A{number}" for number in range(1, 22)]
     assert str(tmp_path) not in page
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_a_changed_predicate_says_so():
     result = decide_claim(changed, [study()])
     assert claims_as_dict([result])["claims"][0]["changed"] == changed.changed
     assert claims_page([result]).count(changed.changed) == 2  # in the table, and beside its numbers
-    assert "| A0 | supported | something | 0 (n = 50,000, 1 seed, sites ) |  |" in claims_page(
+    assert "| A0 | supported | same | something | 0 (n = 50,000, 1 seed, sites ) |  |" in claims_page(
         [decide_claim(claim_of(("main", "yes")), [study()])]
     )
 
@@ -159,7 +160,7 @@ def test_page_and_values():
     result = decide_claim(Claim(id="A0", says="few patterns", parts=(part,), needs=(NEED,)), [study])
     assert decided_on(result) == "T | of sites: 5 < 4"
     page = claims_page([result], left_out={"other": "belongs to no figure"})
-    assert "| A0 | contradicted | few patterns | T \\| of sites: 5 < 4 |  |" in page
+    assert "| A0 | contradicted | same | few patterns | T \\| of sites: 5 < 4 |  |" in page
     assert "  - T | of sites: 5 < 4: fails\n  - shown: inf < 4: shown only\n" in page
     assert "  - on n = 4,000, 1 seed, sites 0-2; runs resnet-3-relu-constant-fig1-seed0" in page
     assert page.endswith("- other: belongs to no figure\n")
@@ -196,7 +197,7 @@ def test_what_covered_sites_alone_say_is_shown_and_decides_nothing():
     assert (alone.verdict, alone.reason, alone.sites) == (Verdict.SUPPORTED, "", (0, 1))
     assert alone.checks[0].value == 0.5
     text = "at the covered sites alone (of 0-1) supported"
-    assert decided_on(few).endswith(f"; the part: {text}")
+    assert decided_on(few) == "the part: coverage of ResNet-20, 2 of sites 0-18"
     assert f"  - {text}\n    - T: 0.5 < 4: holds\n" in claims_page([few])
     (values,) = claims_as_dict([few])["claims"][0]["parts"]
     assert values["at_covered_sites"]["sites"] == [0, 1]
@@ -222,7 +223,8 @@ def test_runs_are_taken_by_need():
     ]
     assert [run.seed for run in Evidence(runs).take(NEED)] == [0, 1]
     stepwise = Need(experiment="fig3", net="resnet")
-    with pytest.raises(Undecidable, match="needs fig3 of resnet: `reluscope reproduce fig3`"):
+    command = '`reluscope reproduce fig3 --only "resnet20-relu-stepwise-*" --scale paper --out DIR`'
+    with pytest.raises(Undecidable, match=re.escape(f"needs fig3 of resnet: {command}")):
         Evidence(runs).take(stepwise)
     every = Need(experiment="fig1", net="resnet", method=None, blocks=None)
     assert len(Evidence(runs).take(every)) == 3
@@ -245,25 +247,23 @@ def test_covered_sites_decide_when_there_are_three():
     assert (evidence.too_small, sorted(evidence.sites)) == ([], [0, 1, 2])
     assert evidence.covered([(run, 10)], np.arange(19)).tolist() == list(range(19))
     assert evidence.covered([(run, 1)], np.arange(1, 4)).tolist() == [1, 2, 3]
-    assert evidence.too_small == [
-        "ResNet-20: coverage is at least 0.5 at 2 of the 3 sites 1-3 only, 2 at step 1"
-    ]
+    assert evidence.too_small == ["ResNet-20: coverage is at least 0.5 at 2 of the 3 sites 1-3 only"]
 
 
 def test_of_an_extreme_or_a_spread_half_of_the_sites_have_to_be_covered():
     run = study(coverage=lambda step, site: 1.0 if site < 10 else 0.49)
     evidence = Evidence([run])
-    assert evidence.covered([(run, 1)], np.arange(19), most=True).tolist() == list(range(10))
+    assert evidence.covered([(run, 1)], np.arange(19), want="most").tolist() == list(range(10))
     assert not evidence.lacks_coverage
-    assert evidence.covered([(run, 1)], np.arange(1, 19), most=True).tolist() == list(range(1, 10))
+    assert evidence.covered([(run, 1)], np.arange(1, 19), want="most").tolist() == list(range(1, 10))
     assert not evidence.lacks_coverage
-    assert evidence.covered([(run, 1)], np.arange(2, 19), most=True).tolist() == list(range(2, 19))
+    assert evidence.covered([(run, 1)], np.arange(2, 19), want="most").tolist() == list(range(2, 19))
     assert evidence.lacks_coverage
 
 
 def test_without_a_covered_site_nothing_is_decided():
     run = study(coverage=lambda step, site: 0.49)
-    evidence = Evidence([run], min_sites=1)
+    evidence = Evidence([run], rule="any")
     assert evidence.covered([(run, 1)], np.arange(2)).tolist() == [0, 1]
     assert evidence.lacks_coverage
 
@@ -275,10 +275,14 @@ def test_too_few_covered_sites_are_told_with_the_nets_and_the_step():
     evidence.covered([(at_first, [1, 10, 50])], np.arange(19))
     evidence.covered([(at_first, 10), (prelu, [1, 10])], np.arange(19))
     assert evidence.too_small == [
-        "ResNet-20: coverage is at least 0.5 at 2 of the 19 sites 0-18 only, 2 at step 1",
-        "ResNet-20 relu constant and ResNet-20 prelu constant: coverage is at least 0.5 at 1 of the 19 sites 0-18 only, "
-        "1 at step 1",
+        "ResNet-20: coverage is at least 0.5 at 2 of the 19 sites 0-18 only",
+        "ResNet-20 relu constant and ResNet-20 prelu constant: coverage is at least 0.5 at 1 of the 19 sites 0-18 only",
     ]
+    assert evidence.briefs[0] == "coverage of ResNet-20, 2 of sites 0-18"
+    apart = study(coverage=lambda step, site: 1.0 if site % 2 == (step > 1) else 0.2)  # never the same ones
+    evidence = Evidence([apart])
+    evidence.covered([(apart, [1, 10])], np.arange(19))
+    assert evidence.too_small[0].endswith("0 of the 19 sites 0-18 only, at the fewest 9 of them at step 10")
 
 
 def test_windows_know_short_from_cut_off():
@@ -299,7 +303,9 @@ def test_windows_know_short_from_cut_off():
     assert Evidence([cut_off]).window(cut_off, 1, 50).tolist() == [1, 10, 50]
     for last in (300, None):
         with pytest.raises(
-            Undecidable, match="measured up to step 100 of 1,000; go on with `reluscope reproduce fig1`"
+            Undecidable,
+            match=r'measured up to step 100 of 1,000; go on with `reluscope reproduce fig1 --only "resnet20-relu-constant-'
+            r'seed0" --scale paper --out DIR`',
         ):
             Evidence([cut_off]).window(cut_off, 1, last)
 

@@ -13,6 +13,10 @@ from reluscope.lab.claims.claim import PartResult as PartResult
 # made_up
 from reluscope.lab.claims.made_up import made_up_study as made_up_study
 
+# progress
+from reluscope.lab.claims.progress import JudgingDisplay as JudgingDisplay
+from reluscope.lab.claims.progress import JudgingProgress as JudgingProgress
+
 # reading
 from reluscope.lab.claims.reading import chosen_studies as chosen_studies
 from reluscope.lab.claims.reading import find_runs as find_runs
@@ -43,6 +47,8 @@ __all__ = [
     "Claim",
     "ClaimResult",
     "Judgement",
+    "JudgingDisplay",
+    "JudgingProgress",
     "Part",
     "PartResult",
     "Study",

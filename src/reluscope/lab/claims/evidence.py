@@ -8,17 +8,19 @@ compared: below that, entropies are those of the sample and similarities vanish 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from reluscope.lab.claims.study import NET_NAMES, Study
+from reluscope.lab.claims.needs import Need, commands_for
+from reluscope.lab.claims.study import Study
 from reluscope.lab.claims.verdict import Check, Relation, Undecidable, Verdict
 
 __all__ = [
     "MIN_COVERAGE",
     "Evidence",
-    "Need",
+    "Rule",
+    "Want",
     "compared",
     "mean_similarity",
     "per_seed",
@@ -30,58 +32,16 @@ __all__ = [
 MIN_COVERAGE = 0.5
 """Least coverage of a site at which a claim is decided."""
 
-# A statement about a group of sites (or of pairs of them) is decided on its covered ones when there are so many: from
-# fewer no trend over sites can be read.
+# A mean over a group of sites (or of pairs of them) is decided on its covered ones when there are so many.
 _MIN_SITES = 3
 
+Rule = Literal["now", "first", "any"]
+"""How many covered sites decide: by the rule of now; half of them always, the rule that was fixed before any run was
+looked at; or one, to see what the covered ones alone say."""
 
-@dataclass(frozen=True, kw_only=True)
-class Need:
-    """Which trainings a claim is about.
-
-    Attributes:
-        experiment: the figure they belong to, "fig1" to "fig4".
-        net: "resnet", "convnet", "toynet", "pyramidnet" or "fixup_resnet".
-        activation: "relu" or "prelu".
-        method: "stepwise", "cyclic", "onecycle"; None for whatever the figure uses.
-        blocks: b; None for every depth.
-    """
-
-    experiment: str
-    net: str
-    activation: str = "relu"
-    method: str | None = "stepwise"
-    blocks: int | None = 3
-
-    def covers(self, study: Study) -> bool:
-        """Whether a training is one of these."""
-        return (
-            (study.experiment, study.net, study.activation) == (self.experiment, self.net, self.activation)
-            and self.method in (None, study.method)
-            and self.blocks in (None, study.blocks)
-        )
-
-    @property
-    def text(self) -> str:
-        """The trainings in words: "fig3 of convnet (prelu, stepwise)"."""
-        details = [word for word in (self.activation, self.method) if word is not None]
-        if self.blocks is None:
-            details.append("every depth")
-        plain = details == ["relu", "stepwise"] or details == ["relu"]
-        return f"{self.experiment} of {self.net}" + ("" if plain else f" ({', '.join(details)})")
-
-    @property
-    def command(self) -> str:
-        """What makes them."""
-        return f"reluscope reproduce {self.experiment}"
-
-    @property
-    def title(self) -> str:
-        """The network, and what is special about its training."""
-        name = NET_NAMES.get(self.net, self.net)
-        special = [self.activation] if self.activation != "relu" else []
-        special += [self.method] if self.method not in (None, "stepwise") else []
-        return " ".join([name, *special])
+Want = Literal["three", "most", "one"]
+"""By the rule of now: three for a mean; half of them for an extreme, a spread or a trend over all of them, about which
+a corner says nothing; one where a single site can settle the statement."""
 
 
 class Evidence:
@@ -89,30 +49,39 @@ class Evidence:
 
     Attributes:
         runs: names of the runs that were used, in order.
+        needs: what was asked for.
         sites: indices of the sites that were used.
         num_images: probe images of each run used.
         too_small: why the verdict can only be "scale too small", one text for each reason.
+        briefs: the same reasons in fewer words.
         lacks_coverage: whether sites that are not covered are among these reasons.
+        rule_matters: whether the rule of now and the first one differ in what they let be decided.
 
     Args:
         studies: what there is to hand out.
-        min_sites: how many of the sites that a statement is about have to be covered, if it is about so many.
+        rule: how many of the sites that a statement is about have to be covered.
     """
 
-    def __init__(self, studies: Sequence[Study], *, min_sites: int = _MIN_SITES) -> None:
-        self._studies, self._min_sites = studies, min_sites
+    def __init__(self, studies: Sequence[Study], *, rule: Rule = "now") -> None:
+        self._studies, self._rule = studies, rule
         self.runs: list[str] = []
+        self.needs: list[Need] = []
         self.sites: set[int] = set()
         self.num_images: set[int] = set()
         self.seeds: list[int] = []
         self.too_small: list[str] = []
+        self.briefs: list[str] = []
         self.lacks_coverage = False
+        self.rule_matters = False
 
     def take(self, need: Need) -> list[Study]:
         """The trainings of this need, ordered by seed; Undecidable, naming the command, when there is none."""
         found = sorted((study for study in self._studies if need.covers(study)), key=lambda study: study.seed)
         if not found:
-            raise Undecidable(Verdict.NOT_MEASURED, f"needs {need.text}: `{need.command}`")
+            (command,) = self.commands([need])
+            raise Undecidable(Verdict.NOT_MEASURED, f"needs {need.text}: `{command}`")
+        if need not in self.needs:
+            self.needs.append(need)
         for study in found:
             if study.name not in self.runs:
                 self.runs.append(study.name)
@@ -122,38 +91,47 @@ class Evidence:
         self.seeds.append(len({study.seed for study in found}))
         return found
 
-    def limit(self, reason: str, *, coverage: bool = False) -> None:
+    def commands(self, needs: Sequence[Need], *, seeds: int | None = None) -> tuple[str, ...]:
+        """What makes these trainings, with so many seeds, beside the runs there are."""
+        return commands_for(needs, self._studies, seeds=seeds)
+
+    def limit(self, reason: str, *, brief: str | None = None, coverage: bool = False) -> None:
         """Note that what was asked cannot be decided at this scale; numbers are still shown.
 
         Args:
             reason: what is too small, and where.
+            brief: the same in fewer words.
             coverage: whether the numbers shown are of sites that are not covered.
         """
         self.lacks_coverage |= coverage
         if reason not in self.too_small:
             self.too_small.append(reason)
+            self.briefs.append(brief or reason)
 
-    def enough(self, num_covered: int, num_asked: int, *, most: bool = False) -> bool:
+    def enough(self, num_covered: int, num_asked: int, *, want: Want = "three") -> bool:
         """Whether so many covered sites, or pairs of them, can stand for all that a statement is about.
 
         Args:
             num_covered, num_asked: how many of how many.
-            most: the statement is about the extreme or the spread over all of them, and of these a corner says nothing:
-                half have to be covered.
+            want: what the statement is about; see `Want`.
         """
-        wanted = max(1, min(self._min_sites, num_asked))
-        return num_covered >= (max(wanted, num_asked / 2) if most and self._min_sites > 1 else wanted)
+        least = min(_MIN_SITES, num_asked)
+        now = {"three": least, "most": max(least, num_asked / 2), "one": 1}[want]
+        wanted = {"now": now, "first": num_asked / 2, "any": 1}
+        outcomes = {rule: 0 < num_covered >= number for rule, number in wanted.items()}
+        self.rule_matters |= outcomes["now"] != outcomes["first"]
+        return outcomes[self._rule]
 
     def covered(
         self,
         measurements: Iterable[tuple[Study, int | Sequence[int] | np.ndarray]],
         sites: Sequence[int] | np.ndarray,
         *,
-        most: bool = False,
+        want: Want = "three",
     ) -> np.ndarray:
         """Those of `sites` that are covered in every one of these measurements.
 
-        When too few are, that is noted as a limit and all of them come back, to be shown; `most` as in `enough`.
+        When too few are, that is noted as a limit and all of them come back, to be shown; `want` as in `enough`.
         """
         sites, measurements = np.asarray(sites), list(measurements)
         keep = np.ones(len(sites), dtype=bool)
@@ -165,8 +143,9 @@ class Evidence:
             if held[least].sum() < fewest:
                 fewest, step_of_fewest = int(held[least].sum()), int(np.atleast_1d(steps)[least])
         studies = [study for study, _ in measurements]
-        note = f", {fewest} at step {step_of_fewest:,}"
-        return self.choose(keep, sites, studies, note=note, most=most)
+        # At no step fewer than at all of them together: then the number says it already.
+        note = "" if fewest == keep.sum() else f", at the fewest {fewest} of them at step {step_of_fewest:,}"
+        return self.choose(keep, sites, studies, note=note, want=want)
 
     def choose(
         self,
@@ -175,7 +154,7 @@ class Evidence:
         studies: Sequence[Study],
         *,
         note: str = "",
-        most: bool = False,
+        want: Want = "three",
     ) -> np.ndarray:
         """The covered ones of these sites; all of them, and a limit noted, when too few are.
 
@@ -184,22 +163,44 @@ class Evidence:
             sites: which a statement is about.
             studies: in which they have to be covered, for the reason.
             note: what to add to the reason.
-            most: as in `enough`.
+            want: as in `enough`.
         """
-        if not self.enough(int(covered.sum()), len(sites), most=most):
+        num = int(covered.sum())
+        if not self.enough(num, len(sites), want=want):
             methods = {(study.activation, study.method) for study in studies}
-            names = [
+            names = dict.fromkeys(
                 study.net_title + (f" {study.activation} {study.method}" if len(methods) > 1 else "")
                 for study in studies
-            ]
+            )
             self.limit(
-                f"{' and '.join(dict.fromkeys(names))}: coverage is at least {MIN_COVERAGE} at {covered.sum()} of the "
-                f"{len(sites)} sites {span(sites)} only{note}",
+                f"{' and '.join(names)}: coverage is at least {MIN_COVERAGE} at {num} of the {len(sites)} sites "
+                f"{span(sites)} only{note}",
+                brief=f"coverage of {' and '.join(names)}, {num} of sites {span(sites)}",
                 coverage=True,
             )
             covered = np.ones(len(sites), dtype=bool)
         self.sites.update(int(site) for site in sites[covered])
         return sites[covered]
+
+    def bounded(self, checks: Sequence[Check], groups: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Note a limit where bounds on every one of a group of sites hold at too few of them to say so of all.
+
+        One covered site beyond its bound contradicts, whatever the others do; then nothing is noted.
+
+        Args:
+            checks: of the covered sites.
+            groups: for each bound the sites that are covered, as `covered(..., want="one")` gives them, and all
+                it is about.
+        """
+        if any(check.counts and check.holds is False for check in checks):
+            return
+        for found, asked in groups:
+            if not self.enough(len(found), len(asked), want="most"):
+                self.limit(
+                    f"holds at the {len(found)} covered ones of the {len(asked)} sites {span(asked)}, of which "
+                    "at least half have to be covered to say so of all",
+                    brief=f"holds at {len(found)} of sites {span(asked)}, the covered ones; half are needed",
+                )
 
     def window(self, study: Study, first: int, last: int | None = None) -> np.ndarray:
         """The measured steps from `first` to `last` (or to the end, which has to be reached).

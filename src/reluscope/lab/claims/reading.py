@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reluscope.errors import ReluscopeError, RunNotFoundError
 from reluscope.lab.claims.study import NET_NAMES, Similarity, Study
+from reluscope.measures.estimates import error_name
 from reluscope.runs import Run, open_run
 from reluscope.runs.schema import INFO_NAME
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["chosen_studies", "find_runs", "read_study"]
 
 _SCALES = ("smoke", "laptop", "paper")  # in this order
 _METHODS = {"milestones": "stepwise"}  # schedules whose name in a specification differs from that in [A]
 
+_TO_INIT = "weighted_jaccard_to_init"
 _MEASURES = (
     "coverage",
     "total",
@@ -92,14 +97,15 @@ def read_study(run: Run, *, name: str | None = None) -> Study | None:
 
 def _measures(run: Run, steps: np.ndarray) -> dict[str, np.ndarray]:
     layers = run.layers
+    return {name: _grid(layers, steps, name) for name in _MEASURES if name in layers}
+
+
+def _grid(layers: pd.DataFrame, steps: np.ndarray, name: str) -> np.ndarray:
+    """A column of the rows as (steps, sites)."""
     rows, sites = np.searchsorted(steps, layers["step"]), np.asarray(layers["site_index"])
-    found = {}
-    for name in _MEASURES:
-        if name in layers:
-            values = np.full((len(steps), int(sites.max()) + 1), np.nan)
-            values[rows, sites] = layers[name].to_numpy(dtype=np.float64, na_value=np.nan)
-            found[name] = values
-    return found
+    values = np.full((len(steps), int(sites.max()) + 1), np.nan)
+    values[rows, sites] = layers[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
 
 
 def _learning_rate(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -110,26 +116,45 @@ def _learning_rate(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(logged["step"], dtype=np.int64), np.asarray(logged["lr"], dtype=np.float64)
 
 
-def _similarity_of(run: Run, steps: np.ndarray) -> Any:
-    """`Run.similarity_to` as arrays, read once per step; all NaN when the run holds nothing to compare with."""
+def _similarity_of(run: Run, steps: np.ndarray) -> Callable[[int], Similarity]:
+    """Similarity to a step as arrays, read when it is first asked for; all NaN when there is nothing to compare with."""
     num_sites = len(run.sites)
     known: dict[int, Similarity] = {}
 
     def similarity(to: int) -> Similarity:
         if to not in known:
-            values, errors = np.full((len(steps), num_sites), np.nan), np.zeros((len(steps), num_sites))
-            try:
-                found = run.similarity_to(to)
-            except ReluscopeError:  # neither samples nor tables: told where the value is asked for
-                found = None
-            if found is not None:
-                rows = np.searchsorted(steps, found["step"])
-                values[rows, found["site_index"]] = found["value"]
-                errors[rows, found["site_index"]] = found["standard_error"]
-            known[to] = Similarity(values, np.nan_to_num(errors))
+            known[to] = _recorded(run, steps, to) or _compared(run, steps, num_sites, to)
         return known[to]
 
     return similarity
+
+
+def _recorded(run: Run, steps: np.ndarray, to: int) -> Similarity | None:
+    """Similarity to the first measurement as the rows hold it; None unless it is exact at every one of them.
+
+    Then no sample is read: that takes by far the most time of a judgement.
+    """
+    layers = run.layers
+    if to != steps[0] or not {_TO_INIT, "exact"} <= set(layers.columns):
+        return None
+    errors = error_name(_TO_INIT)
+    if not layers["exact"].fillna(False).all() or (errors in layers and layers[errors].notna().any()):
+        return None
+    values = _grid(layers, steps, _TO_INIT)
+    values[0] = 1.0  # the state that the others are compared with
+    return None if np.isnan(values).any() else Similarity(values, np.zeros(values.shape))
+
+
+def _compared(run: Run, steps: np.ndarray, num_sites: int, to: int) -> Similarity:
+    values, errors = np.full((len(steps), num_sites), np.nan), np.zeros((len(steps), num_sites))
+    try:
+        found = run.similarity_to(to)
+    except ReluscopeError:  # neither samples nor tables: told where the value is asked for
+        return Similarity(values, errors)
+    rows = np.searchsorted(steps, found["step"])
+    values[rows, found["site_index"]] = found["value"]
+    errors[rows, found["site_index"]] = found["standard_error"]
+    return Similarity(values, np.nan_to_num(errors))
 
 
 def chosen_studies(studies: Iterable[Study]) -> tuple[list[Study], dict[str, str]]:

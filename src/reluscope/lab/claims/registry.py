@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from reluscope.lab.claims.counts import A1, A3, A4, A16
 from reluscope.lab.claims.entropy import A6, A7, A9, A20
 from reluscope.lab.claims.initialization import A5
 from reluscope.lab.claims.methods import A13, A14, A17, A18
+from reluscope.lab.claims.progress import JudgingProgress
 from reluscope.lab.claims.reading import chosen_studies, find_runs, read_study
 from reluscope.lab.claims.study import Study
 from reluscope.lab.claims.zigzag import A8, A19
@@ -75,25 +76,43 @@ class Judgement:
     left_out: dict[str, str]
 
 
-def judge_folder(folder: str | os.PathLike[str]) -> Judgement:
+def judge_folder(
+    folder: str | os.PathLike[str], *, on_progress: Callable[[JudgingProgress], None] | None = None
+) -> Judgement:
     """What all the runs below a folder say about each claim.
+
+    Args:
+        folder: at any depth below it are the runs.
+        on_progress: told before each run is read and each claim judged, and at the end.
 
     Raises:
         RunNotFoundError: there is no such folder. One without runs is judged: nothing is measured.
     """
     top = Path(folder).expanduser()
     runs, left_out = find_runs(top)
+    total = len(runs) + len(CLAIMS)
+
+    def tell(done: int, doing: str) -> None:
+        if on_progress is not None:
+            on_progress(JudgingProgress(done=done, total=total, doing=doing))
+
     studies = []
-    for run in runs:
+    for number, run in enumerate(runs):
         name = run.path.relative_to(top).as_posix()
+        tell(number, f"reading {name}")
         study = read_study(run, name=name)
         if study is None:
             left_out[name] = "holds no measurements of a network of the paper that the lab trained"
         else:
             studies.append(study)
     chosen, not_chosen = chosen_studies(studies)
+    results = []
+    for number, claim in enumerate(CLAIMS, start=len(runs)):
+        tell(number, f"judging {claim.id}")
+        results.append(decide_claim(claim, chosen))
+    tell(total, "")
     return Judgement(
-        results=tuple(judge_studies(chosen)),
+        results=tuple(results),
         used=tuple(sorted(study.name for study in chosen)),
         left_out={**left_out, **not_chosen},
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reluscope.lab.claims.commands import reproduce_command, training_name
 from reluscope.lab.claims.verdict import Undecidable, Verdict
 
 __all__ = ["NET_NAMES", "Similarity", "Study", "inner_pairs"]
@@ -215,7 +216,10 @@ class Study:
 
     @property
     def _command(self) -> str:
-        return f" `reluscope reproduce {self.experiment}`" if self.experiment else " its own training"
+        if not self.experiment:
+            return " its own training"
+        name = training_name(self.net, self.blocks, self.activation, self.method, self.seed)
+        return f" `{reproduce_command(self.experiment, [name], scale=self.scale, seeds=self.seed + 1)}`"
 
 
 def inner_pairs(sites: np.ndarray) -> np.ndarray:
