@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from reluscope.cli import main
 from reluscope.errors import RunNotFoundError
 from reluscope.lab.claims import (
+    JudgingDisplay,
     Verdict,
     chosen_studies,
     find_runs,
@@ -20,7 +23,9 @@ from reluscope.lab.claims import (
     made_up_study,
     read_study,
 )
-from reluscope.runs import RunWriter, open_run
+from reluscope.lab.claims.commands import reproduce_command
+from reluscope.lab.claims.verdict import Undecidable
+from reluscope.runs import Run, RunWriter, open_run
 
 NETS = ("toynet", "convnet", "resnet")
 
@@ -46,14 +51,11 @@ def write_run(folder, study, *, images_in_common=None):
         },
         "training_steps": {"num_steps": study.num_steps, "steps_per_epoch": study.steps_per_epoch},
     }
-    whole = ("total", "appeared", "vanished")
+    kinds = {"total": int, "appeared": int, "vanished": int, "exact": bool}
     with RunWriter.create(folder, info) as writer:
         for row, step in enumerate(study.steps.tolist()):
             values = {
-                name: [
-                    None if math.isnan(value) else int(value) if name in whole else value
-                    for value in grid[row]
-                ]
+                name: [None if math.isnan(value) else kinds.get(name, float)(value) for value in grid[row]]
                 for name, grid in study.measures.items()
             }
             rows = [
@@ -225,6 +227,84 @@ def test_the_command_writes_and_prints(tmp_path, capsys):
     assert main(["claims", str(tmp_path), "-o", str(tmp_path / "table.json")]) == 2
     assert "neither a folder nor a .md file" in capsys.readouterr().err
     assert not (tmp_path / "table.json").exists()
+
+
+def test_the_table_can_be_read_in_a_pipe(tmp_path, capsys, monkeypatch):
+    for net in NETS:
+        write_run(tmp_path / net, fig1(net, num_images=4000, scale="laptop"))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert main(["claims", str(tmp_path)]) == 0
+    wide = capsys.readouterr()
+    assert wide.err == ""  # no bar where nobody looks
+    lines = wide.out.splitlines()
+    assert lines[0] == f"Claims, judged on 3 runs below {tmp_path}"
+    assert lines[1].startswith("1 supported, 1 contradicted, ")  # the headline first
+    table = [line for line in lines if line.startswith(" ")]
+    assert max(map(len, table)) <= 100
+    assert any(line.startswith(" A1*     supported      drop (n = 4,000, 1 seed, ") for line in table)
+    starts = [number for number, line in enumerate(lines) if line.startswith(" A")]
+    assert max(np.diff(starts)) <= 8  # lines of one claim
+    assert len(starts) == 21
+    monkeypatch.setenv("COLUMNS", "72")
+    assert main(["claims", str(tmp_path)]) == 0
+    assert max(len(line) for line in capsys.readouterr().out.splitlines() if line.startswith(" ")) <= 72
+
+
+def test_a_bar_over_runs_and_claims(tmp_path, capsys):
+    for net in NETS:
+        write_run(tmp_path / net, fig1(net))
+    told = []
+    judge_folder(tmp_path, on_progress=told.append)
+    assert [one.done for one in told] == list(range(25))
+    assert {one.total for one in told} == {24}  # three runs and 21 claims
+    assert [told[0].doing, told[3].doing, told[-1].doing] == ["reading convnet", "judging A1", ""]
+    for quiet, shown in ((False, True), (True, False)):
+        drawn = io.StringIO()
+        with JudgingDisplay(Console(file=drawn, force_terminal=True, width=100), quiet=quiet) as display:
+            display.show(told[3])
+        assert ("3/24" in drawn.getvalue()) is shown
+        assert ("judging A1" in drawn.getvalue()) is shown
+    assert capsys.readouterr() == ("", "")
+
+
+def test_similarity_is_read_when_a_claim_asks_and_from_rows_where_they_hold_it(tmp_path, monkeypatch):
+    """To the first measurement every row has an exact value: no sample is read for it."""
+    steps = [0, 1, 41]
+    made = made_up_study(
+        "resnet", "fig1", steps, method="constant", coverage=1.0, exact=1,
+        weighted_jaccard_to_init=lambda step, site: math.nan if step == 0 else 0.01 * (step + site),
+    )  # fmt: skip
+    write_run(tmp_path / "exact", made, images_in_common=lambda step, site: 50)
+    asked = []
+    compare = Run.similarity_to
+    monkeypatch.setattr(Run, "similarity_to", lambda run, step: (asked.append(step), compare(run, step))[1])
+    study = read_study(open_run(tmp_path / "exact"))
+    assert asked == []
+    found = study.similar(0, [0, 1, 41])
+    assert asked == []
+    assert found.values[:, 2].tolist() == pytest.approx([1.0, 0.03, 0.43])
+    assert found.errors.tolist() == [[0.0] * 19] * 3
+    assert study.similar(1, 41).values[0] == pytest.approx(50 / 150)
+    assert study.similar(1, 0).values[0] != 1.0
+    assert asked == [1]
+    for name, wrong in (("exact", 0), ("weighted_jaccard_to_init", math.nan)):
+        grid = np.where(np.arange(19) == 7, wrong, made.measures[name])
+        write_run(
+            tmp_path / "not" / name,
+            replace(made, measures={**made.measures, name: grid}),
+            images_in_common=lambda *_: 50,
+        )
+        read_study(open_run(tmp_path / "not" / name)).similar(0, 41)
+    assert asked == [1, 0, 0]
+
+
+def test_commands_name_scale_and_seeds(tmp_path):
+    command = reproduce_command("fig2", ["toynet20-relu-stepwise-*"], scale="laptop", seeds=5)
+    assert command == 'reluscope reproduce fig2 --only "toynet20-relu-stepwise-*" --seeds 5 --out DIR'
+    assert reproduce_command("fig2", ["*"], scale="smoke", seeds=3) == "reluscope reproduce fig2 --out DIR"
+    cut = made_up_study("toynet", "fig2", [0, 1], seed=4, scale="laptop", num_steps=100)
+    with pytest.raises(Undecidable, match='--only "toynet20-relu-stepwise-seed4" --seeds 5 --out DIR'):
+        _ = cut.end
 
 
 def test_no_folder(tmp_path, capsys):
