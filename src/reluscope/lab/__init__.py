@@ -8,6 +8,9 @@ from reluscope.lab.checkpoints import Checkpoint as Checkpoint
 from reluscope.lab.checkpoints import latest_checkpoint as latest_checkpoint
 from reluscope.lab.checkpoints import load_checkpoint as load_checkpoint
 
+# costs
+from reluscope.lab.costs import relative_cost as relative_cost
+
 # data
 from reluscope.lab.data import ImageData as ImageData
 from reluscope.lab.data import load as load
@@ -89,6 +92,7 @@ __all__ = [
     "parse_specification",
     "preset",
     "read_specification",
+    "relative_cost",
     "replay_training",
     "reproduce",
     "run_demo",

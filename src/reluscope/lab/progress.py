@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -80,9 +82,17 @@ class TrainingsDisplay:
     Args:
         console: where to draw; None: the standard error stream.
         quiet: show nothing but warnings and failures.
+        costs: what each training costs beside the others (`relative_cost`); None: all the same.
     """
 
-    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        quiet: bool = False,
+        costs: Mapping[str, float] | None = None,
+    ) -> None:
+        self._costs = costs or {}
         self._console = console or Console(stderr=True)
         self._quiet = quiet
         self._progress = Progress(
@@ -97,9 +107,11 @@ class TrainingsDisplay:
         self._bars: dict[str, TaskID] = {}
         self._names: list[str] = []
         self._share: dict[str, float] = {}  # of a training that is done
-        self._share_found: dict[str, float] = {}  # what an earlier call had done of it
+        self._ends: dict[str, float] = {}  # of those that run: when, by the clock, as far as that is known
+        self._whole: dict[str, float] = {}  # seconds of a whole training, of those that began
+        self._running: set[str] = set()
+        self._num_at_once = 1
         self._num_ended = 0
-        self._started = time.monotonic()
 
     def __enter__(self) -> TrainingsDisplay:
         self._progress.start()
@@ -115,14 +127,17 @@ class TrainingsDisplay:
 
     def begin(self, todo: Sequence[str], found: Sequence[str]) -> None:
         """The trainings that are to be done, and those that are found finished."""
-        self._names, self._started = list(todo), time.monotonic()
+        self._names = list(todo)
         if found:
             self._say(f"{len(found)} of {len(found) + len(todo)} trainings are finished already")
-        self._all = self._progress.add_task("all trainings", total=max(1, len(todo)), numbers="")
+        total = sum(self._costs.get(name, 1.0) for name in todo)
+        self._all = self._progress.add_task("all trainings", total=total or 1.0, numbers="")
 
     def show(self, event: TrainingEvent) -> None:
         """What happened to a training; goes to `reproduce(..., on_event=...)`."""
         if event.kind == "started":
+            self._running.add(event.name)
+            self._num_at_once = max(self._num_at_once, len(self._running))
             self._bars[event.name] = self._progress.add_task(event.name, total=1.0, numbers="")
         elif event.progress is not None:
             self._step(event.name, event.progress)
@@ -133,11 +148,15 @@ class TrainingsDisplay:
         left = self._time_left()
         if self._all is not None:
             numbers = f"{self._num_ended} of {len(self._names)}" + (f", {left} left" if left else "")
-            self._progress.update(self._all, completed=sum(self._share.values()), numbers=numbers)
+            done = sum(share * self._costs.get(name, 1.0) for name, share in self._share.items())
+            self._progress.update(self._all, completed=done, numbers=numbers)
 
     def _step(self, name: str, progress: TrainingProgress) -> None:
         share = progress.step / progress.num_steps
-        self._share_found.setdefault(name, (progress.step - 1) / progress.num_steps)
+        if math.isfinite(progress.seconds_left):
+            self._ends[name] = time.monotonic() + progress.seconds_left
+            self._whole[name] = progress.seconds_whole
+            share = 1.0 - progress.seconds_left / progress.seconds_whole
         self._share[name] = share
         numbers = f"loss {progress.loss:.3f}  accuracy {progress.accuracy:6.1%}"
         self._progress.update(self._bars[name], completed=share, numbers=numbers)
@@ -145,6 +164,7 @@ class TrainingsDisplay:
     def _end(self, event: TrainingEvent) -> None:
         self._num_ended += 1
         self._share[event.name] = 1.0
+        self._running.discard(event.name)
         if event.name in self._bars:
             self._progress.remove_task(self._bars.pop(event.name))
         left = self._time_left()
@@ -155,12 +175,22 @@ class TrainingsDisplay:
             self._say(f"finished: {event.name} in {_in_words(event.result.seconds)} ({place})")
 
     def _time_left(self) -> str:
-        """As long as what was done took, for what is left: every training counts the same."""
-        done = sum(self._share.values()) - sum(self._share_found.values())
-        left = len(self._names) - sum(self._share.values())
-        if done <= 0 or left <= 0:
+        """Until the last one ends: those that run by their own clocks, the others by theirs and the costs."""
+        begun = sum(self._costs.get(name, 1.0) for name in self._whole)
+        waiting = [name for name in self._names if name not in self._share and name not in self._running]
+        if not begun or not (waiting or self._running):
             return ""
-        return f"about {_in_words((time.monotonic() - self._started) * left / done)}"
+        unit = sum(self._whole.values()) / begun
+        now = time.monotonic()
+        ends = [
+            max(0.0, self._ends.get(name, now + unit * self._costs.get(name, 1.0)) - now)
+            for name in self._running
+        ]
+        ends += [0.0] * (self._num_at_once - len(ends))
+        heapq.heapify(ends)
+        for name in waiting:  # each begins when one before it ends
+            heapq.heappush(ends, heapq.heappop(ends) + unit * self._costs.get(name, 1.0))
+        return f"about {_in_words(max(ends))}"
 
     def _say(self, text: str, *, always: bool = False) -> None:
         if always or not self._quiet:

@@ -21,7 +21,7 @@ from reluscope.runs import Run, RunWriter, open_run
 __all__ = ["replay_training"]
 
 # What run.json says about the training itself, and a run of its own checkpoints says too.
-_OF_THE_TRAINING = ("training", "training_steps", "held_out_accuracy")
+_OF_THE_TRAINING = ("training", "training_steps", "batch_indices", "held_out_accuracy")
 
 
 def replay_training(

@@ -6,6 +6,7 @@ before and `recorder.log(step, ...)` after an update.
 
 from __future__ import annotations
 
+import bisect
 import math
 import time
 import warnings
@@ -48,15 +49,18 @@ from reluscope.lab.specification_text import (
 from reluscope.recording import Schedule
 
 __all__ = [
+    "BATCH_INDICES",
     "SPECIFICATION_FILE",
     "TrainingProgress",
     "TrainingResult",
     "make_probe",
+    "recording_schedule",
     "stored_specification",
     "train",
 ]
 
 SPECIFICATION_FILE = "specification.yaml"  # below the run's folder
+BATCH_INDICES = "places in the data set's own training images"  # what run.json says of those that are logged
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,17 @@ class TrainingProgress:
         step: updates done.
         num_steps: updates of the whole training.
         loss, accuracy: of the batch just used, before its update.
+        seconds_left: what the updates and measurements to come will take, by the mean time of each so far; NaN where that
+            is not known.
+        seconds_whole: the same for the whole training.
     """
 
     step: int
     num_steps: int
     loss: float
     accuracy: float
+    seconds_left: float = math.nan
+    seconds_whole: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +144,7 @@ def train(
     if data is None:
         data = load_for(spec.data, data_dir)
     device = resolve_device(spec.training.device)
-    data = data.to(device)
+    indices, data = data.indices, data.to(device)
     layout = torch.channels_last if spec.training.channels_last else torch.contiguous_format
     order = BatchOrder(len(data.images), spec.training.batch_size, spec.training.seed)
     num_steps = spec.training.num_steps(len(data.images))
@@ -148,12 +157,14 @@ def train(
         model.to(device=device, memory_format=layout).train()  # pyright: ignore[reportCallIssue]
         optimizer = make_optimizer(spec.optimizer, model)
         first_step = _restore(run, spec, model, optimizer) if resume else 0
+        indices = None if _logged_places(run, first_step) else indices
+        clock = _Clock(recording_schedule(spec.recording, num_steps, order.steps_per_epoch), num_steps)
 
         with rs.Recorder(
             model,
             probe,
             run=run,
-            schedule=_schedule(spec.recording, num_steps, order.steps_per_epoch),
+            schedule=recording_schedule(spec.recording, num_steps, order.steps_per_epoch),
             instruments=[_patterns(spec.instruments.patterns)],
             sites=spec.recording.sites,
             batch_norm=spec.recording.batch_norm,
@@ -161,10 +172,14 @@ def train(
         ) as recorder:
             (run / SPECIFICATION_FILE).write_text(specification_to_yaml(spec), encoding="utf-8")
             recorder.note(_described(spec, num_steps, order.steps_per_epoch))
+            if spec.recording.batch_indices and indices is not None:
+                recorder.note({"batch_indices": BATCH_INDICES})
 
             for step in range(first_step, num_steps):
+                clock.begins()
                 if recorder.record(step) is not None:
                     _checkpoint(run, spec, model, optimizer, step)
+                    clock.measured()
 
                 batch = order.batch(step)
                 images, labels = data.images[batch.to(device)], data.labels[batch.to(device)]
@@ -191,11 +206,21 @@ def train(
                     loss=loss,
                     accuracy=accuracy,
                     lr=lr,
-                    batch_indices=batch if spec.recording.batch_indices else None,
+                    batch_indices=(batch if indices is None else indices[batch])
+                    if spec.recording.batch_indices
+                    else None,
                 )
+                clock.updated()
                 if on_step is not None:
                     on_step(
-                        TrainingProgress(step=step + 1, num_steps=num_steps, loss=loss, accuracy=accuracy)
+                        TrainingProgress(
+                            step=step + 1,
+                            num_steps=num_steps,
+                            loss=loss,
+                            accuracy=accuracy,
+                            seconds_left=clock.seconds(step + 1),
+                            seconds_whole=clock.seconds(0),
+                        )
                     )
 
             recorder.record(num_steps, force=True)
@@ -251,8 +276,8 @@ def make_probe(spec: Specification, data: ImageData, layout: torch.memory_format
     )
 
 
-def _schedule(spec: RecordingSpecification, num_steps: int, steps_per_epoch: int) -> Schedule:
-    """Everything the section asks for, joined; the final state always."""
+def recording_schedule(spec: RecordingSpecification, num_steps: int, steps_per_epoch: int) -> Schedule:
+    """Everything the section `recording` asks for, joined; the final state always."""
     shares = (math.ceil(share * num_steps) for share in spec.shares)
     schedule = rs.at(*(step for step in (*spec.at, *shares) if step < num_steps), num_steps)
     if spec.until is not None:
@@ -271,6 +296,39 @@ def _patterns(spec: PatternsSpecification) -> rs.Patterns:
     arguments = spec.model_dump(exclude={"sample_every"})
     samples = None if spec.sample_every is None else rs.every(spec.sample_every)
     return rs.Patterns(**arguments, sample_schedule=samples)
+
+
+class _Clock:
+    """What updates and measurements take, and what they will: measurements are seldom alike in number along the way."""
+
+    def __init__(self, schedule: Schedule, num_steps: int) -> None:
+        self._due = schedule.steps(num_steps)
+        self._num_steps = num_steps
+        self._last = 0.0
+        self._updates = self._measurements = (0, 0.0)  # how many, and the seconds of all
+
+    def begins(self) -> None:
+        self._last = time.perf_counter()
+
+    def measured(self) -> None:
+        self._measurements = self._add(self._measurements)
+
+    def updated(self) -> None:
+        self._updates = self._add(self._updates)
+
+    def seconds(self, step: int) -> float:
+        """From the state after `step` updates to the end; a measurement counts nothing before the first one."""
+        number, total = self._updates
+        if not number:
+            return math.nan
+        measurements = len(self._due) - bisect.bisect_left(self._due, step)
+        each = self._measurements[1] / self._measurements[0] if self._measurements[0] else 0.0
+        return (self._num_steps - step) * total / number + measurements * each
+
+    def _add(self, before: tuple[int, float]) -> tuple[int, float]:
+        now = time.perf_counter()
+        taken, self._last = now - self._last, now
+        return before[0] + 1, before[1] + taken
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -320,6 +378,11 @@ def _checkpoint(
             ReluscopeWarning,
             stacklevel=3,
         )
+
+
+def _logged_places(run: Path, first_step: int) -> bool:
+    """Whether the part before logged places in `ImageData.images`, as early versions did; the rest follows it."""
+    return first_step > 0 and "batch_indices" not in rs.open_run(run).info
 
 
 def _restore(run: Path, spec: Specification, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

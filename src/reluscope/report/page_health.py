@@ -76,8 +76,19 @@ def _strikes(view: RunView, *, with_name: bool) -> str:
     return (
         f'{head}{told}<div class="scroll"><table class="strikes"><thead><tr><th class="n">step</th><th>appeared at</th>'
         '<th>vanished at</th><th class="n">largest z</th><th>training images in the batch</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>{more}"
+        f"<tbody>{rows}</tbody></table></div>{_what_indices_are(view)}{more}"
     )
+
+
+def _what_indices_are(view: RunView) -> str:
+    """Into what the indices of a training of the lab point; of another one its own loop knows."""
+    if "batch_indices" in view.info:
+        words = f"{view.info['batch_indices']}, counted from 0"
+    elif "training_steps" in view.info:  # of the lab, before it logged anything else
+        words = "places among the images that are trained on, without those kept back: of lab.load_for(...).images, from 0"
+    else:
+        return ""
+    return f'<p class="hint">Training images: {html.escape(words)}.</p>'
 
 
 def _strike(strike: RunStrike, view: RunView) -> str:

@@ -54,10 +54,21 @@ def test_strikes_with_their_batches(make_view) -> None:
     view = make_view(strikes=RunStrikes(strikes=strikes, num_judged=5, num_unjudged=1))
     text = words(strikes_section([view]))
     assert "5 of 6 measurements could be judged; the others" in text
-    assert '"layer0.relu" and "layer1.relu" (2 of 5 sites)' in text
+    assert '"layer0.relu" and "layer1.relu" (2 of 5 sites: 0-1)' in text
     assert "100, 101, 102, 103, 104, 105, 106, 107, ... (20) 100, 101" in text
     assert "not logged: recorder.log(step, batch_indices=...)" in text
     assert "9 4, 5" in text
+
+
+def test_the_page_says_what_indices_point_to(make_view) -> None:
+    strikes = RunStrikes(strikes=(struck(3, batch=(4, 5)),), num_judged=5)
+    said = {
+        "places in the set": {"batch_indices": "places in the set", "training_steps": {}},
+        "without those kept back: of lab.load_for(...).images": {"training_steps": {}},
+    }
+    for text, info in said.items():
+        assert text in words(strikes_section([make_view(strikes=strikes, info=info)]))
+    assert "Training images:" not in words(strikes_section([make_view(strikes=strikes, info={})]))
 
 
 def test_many_strikes_are_cut_to_the_largest(make_view) -> None:
