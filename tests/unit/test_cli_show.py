@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from reluscope.cli import main
+from reluscope.cli.show import _strikes_in_words
 from reluscope.runs import RunWriter
 
 
@@ -28,12 +29,24 @@ def record(path) -> None:
 def test_show_names_layers_and_strikes(tmp_path, capsys) -> None:
     record(tmp_path / "run")
     assert main(["show", str(tmp_path / "run")]) == 0
-    warned = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    lines = capsys.readouterr().out.splitlines()
+    assert "strikes       1 in 39 of 60 measurements" in lines
+    assert [line.split()[:2] for line in lines if line.split()[1:2] == ["c"]] == [
+        ["2", "c"]
+    ]  # number and name
+    warned = [line for line in lines if line.startswith("warning: ")]
     assert [line.split(" at ")[0] for line in warned] == [
-        'warning: "c" used one pattern for practically every evaluation',
+        'warning: "c" (site 2) used one pattern for practically every evaluation',
         "warning: far more patterns than usual appeared or vanished in",
     ]
     assert "step 40 (appeared at 3 of 3 sites)" in warned[1]
+
+
+def test_show_tells_no_strike_found_from_none_looked_for() -> None:
+    nothing = {"strikes": [], "num_judged": 180, "num_unjudged": 101}
+    assert _strikes_in_words(nothing) == "none in 180 of 281 measurements"
+    seldom = {"strikes": [], "num_judged": 0, "num_unjudged": 101}
+    assert _strikes_in_words(seldom).startswith("not looked for: that needs more than 20")
 
 
 def test_show_json_has_findings_and_strikes(tmp_path, capsys) -> None:

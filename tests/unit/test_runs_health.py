@@ -72,7 +72,7 @@ def test_nan(record) -> None:
     found = only(findings(record(nan_fraction=lambda step, site: 0.5 if step >= 2 and site > 0 else 0.0)))
     assert found.kind == "nan"
     assert found.text == (
-        'NaN among the pre-activations of "layer1.1.relu" to "layer3.1.relu" (5 of 6 sites), first at step 2.'
+        'NaN among the pre-activations of "layer1.1.relu" to "layer3.1.relu" (5 of 6 sites: 1-5), first at step 2.'
     )
     assert (found.sites, found.steps) == (tuple(SITES[1:]), (2,))
 
@@ -89,9 +89,9 @@ def test_dead_and_saturated_sites_with_their_tables(record) -> None:
     found = only(findings(record(tables=tables, relative_entropy=constant)))
     assert found.kind == "constant"
     assert found.text == (
-        '"layer3.0.relu" and "layer3.1.relu" (2 of 6 sites) used one pattern for practically every evaluation at '
+        '"layer3.0.relu" and "layer3.1.relu" (2 of 6 sites: 4-5) used one pattern for practically every evaluation at '
         "the last step, and at every measurement since step 2: the layer is linear there, dead or saturated. "
-        'All units are off at "layer3.0.relu". All units are on at "layer3.1.relu".'
+        'All units are off at "layer3.0.relu" (site 4). All units are on at "layer3.1.relu" (site 5).'
     )
     assert found.steps == (4,)
 
@@ -100,7 +100,7 @@ def test_nearly_dead_sites_and_what_no_table_says(record) -> None:
     found = only(findings(record(max_frequency=lambda step, site: 0.9 + site / 1000 if site < 3 else 0.2)))
     assert found.kind == "nearly_constant"
     assert found.text == (
-        '"layer1.0.relu" to "layer2.0.relu" (3 of 6 sites) used one pattern for 90% of the evaluations at the last '
+        '"layer1.0.relu" to "layer2.0.relu" (3 of 6 sites: 0-2) used one pattern for 90% of the evaluations at the last '
         "step: nearly dead or saturated."
     )
 
@@ -115,10 +115,10 @@ def test_low_coverage_and_how_large_a_probe(record) -> None:
     found = only(findings(record(total=total, coverage=coverage)))
     assert found.kind == "coverage"
     assert found.text == (
-        'coverage is below 0.5 at the last step for "layer2.1.relu" to "layer3.1.relu" (3 of 6 sites), at 0.08 to 0.45: '
+        'coverage is below 0.5 at the last step for "layer2.1.relu" to "layer3.1.relu" (3 of 6 sites: 3-5), at 0.08 to 0.45: '
         "most patterns there were seen once, so the entropy is the sample's rather than the layer's, and "
         "similarities are near 0 by construction. The probe of 1,000 samples is too small for them: roughly 2,100 "
-        'would reach 0.5, but more than 20 times as many at "layer3.0.relu" and "layer3.1.relu" (2 of 6 sites).'
+        'would reach 0.5, but more than 20 times as many at "layer3.0.relu" and "layer3.1.relu" (2 of 6 sites: 4-5).'
     )
 
 
@@ -145,9 +145,18 @@ def test_an_entropy_dip_and_what_became_of_it(record) -> None:
     assert found.kind == "entropy_dip"
     assert found.text == (
         'relative entropy fell by more than 0.1 below its first value at "layer2.0.relu" and "layer2.1.relu" (2 of 6 '
-        'sites), furthest at "layer2.0.relu", by 0.30 at step 1; by the last step 1 of these 2 have regained at least '
-        'half of it, not so "layer2.1.relu".'
+        'sites: 2-3), furthest at "layer2.0.relu" (site 2), by 0.30 at step 1; by the last step 1 of these 2 have '
+        'regained at least half of it, not so "layer2.1.relu" (site 3).'
     )
+
+
+def test_a_dip_at_one_site_names_it_once(record) -> None:
+    def entropy(step, site):
+        return 0.5 if (step, site) == (1, 2) else 0.8
+
+    found = only(findings(record(relative_entropy=entropy)))
+    assert 'its first value at "layer2.0.relu" (site 2), by 0.30 at step 1' in found.text
+    assert found.text.count("layer2.0.relu") == 1
     assert found.steps == (1,)
 
 
@@ -191,8 +200,11 @@ def test_strikes_whose_batch_was_not_logged(record) -> None:
 def test_names_of_sites_are_short() -> None:
     assert name_sites(SITES, SITES) == "all 6 sites"
     assert name_sites([SITES[3], SITES[0], SITES[1], SITES[2]], SITES) == (
-        '"layer1.0.relu" to "layer2.1.relu" (4 of 6 sites)'
+        '"layer1.0.relu" to "layer2.1.relu" (4 of 6 sites: 0-3)'
     )
     names = [str(index) for index in range(20)]
-    assert name_sites(names[::2], names) == '"0", "2", "4" and others (10 of 20 sites)'
+    assert (
+        name_sites(names[::2], names)
+        == '"0", "2", "4" and others (10 of 20 sites: 0, 2, 4, 6, 8, 10, 12, 14, 16, 18)'
+    )
     assert name_sites(["relu"], ["relu"]) == '"relu"'

@@ -15,6 +15,7 @@ __all__ = ["show"]
 
 # What fits beside each other on a terminal; --json has every column.
 _COLUMNS = {
+    "site_index": "#",
     "site": "site",
     "width": "width",
     "total": "patterns",
@@ -89,6 +90,8 @@ def _headlines(content: dict[str, Any]) -> dict[str, str]:
         lines["measurements"] = f"{len(steps)}, of steps {short(steps[0])} to {short(steps[-1])}"
     else:
         lines["measurements"] = "none yet"
+    if steps:
+        lines["strikes"] = _strikes_in_words(content["strikes"])
     if scalars := content["last_scalars"]:
         numbers = [f"{name} {short(value)}" for name, value in scalars.items() if name != "step"]
         lines["training"] = f"step {short(scalars['step'])}: {', '.join(numbers) or 'nothing logged'}"
@@ -102,6 +105,16 @@ def _headlines(content: dict[str, Any]) -> dict[str, str]:
         calls = "1 activation call" if len(unobserved) == 1 else f"{len(unobserved)} activation calls"
         lines["not observed"] = f"{calls}; --json says why"
     return lines
+
+
+def _strikes_in_words(strikes: dict[str, Any]) -> str:
+    """How many there are among how many measurements: none found is not none looked for."""
+    judged, rest = strikes["num_judged"], strikes["num_unjudged"]
+    if not judged:
+        return "not looked for: that needs more than 20 measurements at consecutive steps"
+    return f"{short(len(strikes['strikes'])) if strikes['strikes'] else 'none'} in {short(judged)} of " + (
+        f"{short(judged + rest)} measurements"
+    )
 
 
 def _mode_in_words(mode: dict[str, Any]) -> str:

@@ -64,14 +64,16 @@ def findings(run: Run) -> list[Finding]:
 
 
 def name_sites(names: Sequence[str], among: Sequence[str]) -> str:
-    """Sites in words: neighbours as a range, "all 19 sites" where they are all there are.
+    """Sites in words: neighbours as a range, "all 19 sites" where they are all there are; with their numbers from 0.
 
     Args:
         names: the sites to name.
         among: all sites of the run, in the order of the forward pass.
 
     >>> name_sites(["b", "c", "d", "f"], ["a", "b", "c", "d", "e", "f"])
-    '"b" to "d" and "f" (4 of 6 sites)'
+    '"b" to "d" and "f" (4 of 6 sites: 1-3, 5)'
+    >>> name_sites(["b"], ["a", "b", "c"])
+    '"b" (site 1)'
     """
     places = sorted({among.index(name) for name in names})
     if len(places) == len(among) > 2:
@@ -88,7 +90,12 @@ def name_sites(names: Sequence[str], among: Sequence[str]) -> str:
         listed = ", ".join(shown) + " and others"
     else:
         listed = ", ".join(shown[:-1]) + (" and " if len(shown) > 1 else "") + shown[-1]
-    return listed if len(places) == 1 else f"{listed} ({len(places)} of {len(among)} sites)"
+    if len(places) == 1:
+        return listed if len(among) == 1 else f"{listed} (site {places[0]})"
+    if len(places) == len(among):
+        return f"{listed} ({len(places)} of {len(among)} sites)"
+    numbers = ", ".join(str(one[0]) if len(one) == 1 else f"{one[0]}-{one[-1]}" for one in ranges)
+    return f"{listed} ({len(places)} of {len(among)} sites: {numbers})"
 
 
 def _range(places: Sequence[int], among: Sequence[str]) -> list[str]:
@@ -286,9 +293,10 @@ def _dip(seen: _Seen) -> Finding | None:
     deepest = int(np.argmax(np.where(dipped, depth, -np.inf)))
     step = seen.steps[int(np.nanargmin(entropy[:, deepest]))]
     back = dipped & (entropy[-1] - lowest >= _REGAINED * depth)
+    furthest = f", furthest at {name_sites([seen.sites[deepest]], seen.sites)}" if dipped.sum() > 1 else ""
     text = (
-        f"relative entropy fell by more than {_DIP:g} below its first value at {seen.words(dipped)}, furthest at "
-        f'"{seen.sites[deepest]}", by {depth[deepest]:.2f} at step {step:,}; {_recovery(seen, dipped, back)}.'
+        f"relative entropy fell by more than {_DIP:g} below its first value at {seen.words(dipped)}{furthest}, by "
+        f"{depth[deepest]:.2f} at step {step:,}; {_recovery(seen, dipped, back)}."
     )
     return Finding(
         kind="entropy_dip", title="Entropy dip", text=text, sites=seen.named(dipped), steps=(step,)
