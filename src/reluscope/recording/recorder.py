@@ -45,7 +45,7 @@ class Recorder:
     Training is not disturbed: no random number is drawn, nothing stays on the model. Under a process group of
     torch.distributed only rank 0 measures and writes; on other ranks every method returns at once.
 
-    In memory it holds the exact tables of the initial and the last measurement: 16 to 24 bytes a pattern.
+    In memory it holds the exact states of the initial and the last measurement: up to 16 bytes a pattern, 24 beyond 64 bits.
 
     Args:
         model: any `nn.Module`, wrapped or not; the very object that is trained.
