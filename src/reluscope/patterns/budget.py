@@ -326,7 +326,7 @@ class BudgetedAccumulator:
         else:  # as many patterns as pairs at most; the sums over groups, or the pairs, are 8 and 16 bytes
             finished = (8 * plan.key_words + 16 + (16 if self._pairs else 8 if extra else 0)) * rows
         if is_lean:
-            # Windows, their parts and the order beside the raw rows; a sixteenth of the table is there twice.
+            # The partitioned rows, and what sorting a part takes, beside the raw rows; a sixteenth of the table is there twice.
             united = row * load.num_rows * 17 // 16 + (load.raw_bytes + 20 + row) * load.num_raw
         else:
             united = row * load.num_rows + 2 * load.raw_bytes * load.num_raw + row * rows
