@@ -132,13 +132,14 @@ def _similarity_of(run: Run, steps: np.ndarray) -> Callable[[int], Similarity]:
 def _recorded(run: Run, steps: np.ndarray, to: int) -> Similarity | None:
     """Similarity to the first measurement as the rows hold it; None unless it is exact at every one of them.
 
-    Then no sample is read: that takes by far the most time of a judgement.
+    Then no two samples have to be compared, which takes the time of a judgement.
     """
     layers = run.layers
     if to != steps[0] or not {_TO_INIT, "exact"} <= set(layers.columns):
         return None
     errors = error_name(_TO_INIT)
-    if not layers["exact"].fillna(False).all() or (errors in layers and layers[errors].notna().any()):
+    is_estimate = errors in layers and bool(np.asarray(layers[errors].notna()).any())
+    if is_estimate or not bool(np.asarray(layers["exact"].fillna(False), dtype=bool).all()):
         return None
     values = _grid(layers, steps, _TO_INIT)
     values[0] = 1.0  # the state that the others are compared with
