@@ -98,6 +98,10 @@ def test_checkpoints_of_ones_own_training(mine, capsys):
     assert second.steps == [0, 10, 20]
     assert second.table("all", "1", step=10)[1].sum() == 30  # kept as in the run it is like
     assert second.layers["entropy"].tolist() == found.layers["entropy"].tolist()
+    assert main(own(mine, "--run", "third", "--like", "out", "--keep", "final", "--quiet")) == 0
+    third = rs.open_run("third")
+    assert third.info["instruments"] == [{**found.info["instruments"][0], "keep": ["final"]}]
+    assert third.table("final", "1")[1].sum() == 30
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,6 @@ def test_what_cannot_be_measured_is_one_line(mine, more, fragment, capsys):
         (["a.pt", "--model", "x:y", "--probe", "x:z"], "say where the measurements shall go"),
         (["--model", "x:y", "--probe", "x:z", "--run", "out"], "name the files of saved weights"),
         (["--like", "first", "--steps", "1"], "go with --model and --probe only"),
-        (["--like", "first", "--keep", "all"], "the same is kept as in that run"),
     ],
 )
 def test_usage_mistakes(mine, arguments, fragment, capsys):

@@ -89,6 +89,15 @@ def test_a_replay_is_the_training_again(trained, tmp_path):
         assert again.info[name] == live.info[name], name
 
 
+def test_other_tables_can_be_kept(trained, tmp_path):
+    """All else as in the run; a budget of the disk goes with the tables that it limits."""
+    replay_training(trained, run=tmp_path / "again", data=make_images(), keep=("init",))
+    again, live = contents(tmp_path / "again"), contents(trained)
+    assert {name for name in again if name.startswith("tables/")} == {"tables/init.parquet"}
+    assert {name for name in live if name.startswith("tables/")} > {"tables/init.parquet"}
+    assert [again[name] == live[name] for name in again] == [True] * len(again)
+
+
 def test_by_default_it_goes_beside_the_run(trained):
     result = replay_training(trained, data=make_images())
     assert result.run == trained.with_name("run-replayed")

@@ -57,7 +57,9 @@ def measure(
     ] = None,
     keep: Annotated[
         str | None,
-        typer.Option(metavar="init,final,all", help="Exact tables to keep, without --like. Default: init."),
+        typer.Option(
+            metavar="init,final,all", help="Exact tables to keep. Default: as --like does; without it, init."
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None,
@@ -140,8 +142,6 @@ def _check(asked: _Asked) -> None:
         raise typer.BadParameter("name the files of saved weights.", param_hint="CHECKPOINT")
     if asked.model is None and (asked.steps is not None or asked.key is not None):
         raise typer.BadParameter("they go with --model and --probe only.", param_hint="--steps, --key")
-    if asked.like is not None and asked.keep is not None:
-        raise typer.BadParameter("with --like the same is kept as in that run.", param_hint="--keep")
     if not asked.resume and (asked.folder / "run.json").exists():
         from reluscope.runs.writer import (
             is_free,
@@ -156,6 +156,7 @@ def _check(asked: _Asked) -> None:
 
 def _replay(asked: _Asked, on_measured: Callable[[ReplayProgress], None]) -> ReplayResult:
     """Of a training of the lab, or of the user's own."""
+    keep = None if asked.keep is None else _words(asked.keep)
     if asked.model is None or asked.probe is None:
         assert asked.like is not None  # checked
         from reluscope.lab import replay_training
@@ -165,6 +166,7 @@ def _replay(asked: _Asked, on_measured: Callable[[ReplayProgress], None]) -> Rep
             asked.checkpoints,
             asked.folder,
             data_dir=asked.data_dir,
+            keep=keep,
             resume=asked.resume,
             on_measured=on_measured,
         )
@@ -178,7 +180,7 @@ def _replay(asked: _Asked, on_measured: Callable[[ReplayProgress], None]) -> Rep
         asked.checkpoints,
         asked.folder,
         like=asked.like,
-        instruments=None if asked.keep is None else [rs.Patterns(keep=_words(asked.keep))],
+        keep=keep,
         steps=steps,
         key=asked.key,
         if_exists="resume" if asked.resume else "error",

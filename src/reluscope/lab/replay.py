@@ -31,6 +31,7 @@ def replay_training(
     *,
     data_dir: str | Path | None = None,
     data: ImageData | None = None,
+    keep: Sequence[str] | None = None,
     resume: bool = False,
     on_measured: Callable[[ReplayProgress], None] | None = None,
 ) -> ReplayResult:
@@ -46,6 +47,7 @@ def replay_training(
         run: the run folder to make; None: that of the training with `-replayed` behind its name.
         data_dir: where the image files are; see `reluscope.lab.data.load`.
         data: images that are loaded already, instead of those that the specification names.
+        keep: which exact tables the new run keeps ("init", "final", "all"); None: those that `like` keeps.
         resume: go on with a replay that was cut off.
         on_measured: called after every checkpoint.
 
@@ -90,6 +92,7 @@ def replay_training(
             files,
             like.with_name(f"{like.name}-replayed") if run is None else run,
             like=like,
+            keep=keep,
             if_exists="resume" if resume else "error",
             on_measured=on_measured,
         )

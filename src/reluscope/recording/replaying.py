@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 import warnings
@@ -13,7 +14,7 @@ from pathlib import Path
 from torch import nn
 
 from reluscope.errors import RecorderError, ReluscopeWarning
-from reluscope.instruments import Instrument, check_instruments
+from reluscope.instruments import Instrument, Patterns, check_instruments
 from reluscope.observe import ObservationMode, Probe
 from reluscope.recording.conditions import conditions_of, differing_conditions
 from reluscope.recording.environment import instruments_from
@@ -67,6 +68,7 @@ def replay(
     like: str | os.PathLike[str] | None = None,
     instruments: Sequence[Instrument] | None = None,
     mode: ObservationMode | None = None,
+    keep: Sequence[str] | None = None,
     steps: Sequence[int] | None = None,
     key: str | None = None,
     if_exists: str = "error",
@@ -92,6 +94,7 @@ def replay(
         like: a run that says how to measure: mode, instruments, threads, memory format, precision.
         instruments, mode: how to measure, over what `like` says; None without it: `[rs.Patterns()]`,
             `rs.ObservationMode()`.
+        keep: which exact tables the run keeps, whatever the instruments say; see `rs.Patterns`.
         steps: of each checkpoint; None: what it holds under "step" or "global_step", else the last number in
             its name, else in that of its folder.
         key: the name of the state dict in the files, where it is another.
@@ -114,6 +117,8 @@ def replay(
         instruments = instruments or instruments_from(original.info, original.path)
     mode = mode or ObservationMode()
     chosen = check_instruments(instruments, probe)
+    if keep is not None:
+        chosen = check_instruments([_keeping(one, tuple(keep)) for one in chosen], probe)
     environment = {} if original is None else original.info.get("environment", {})
     with nullcontext() if original is None else conditions_of(environment, model):
         if differences := differing_conditions(environment, model):
@@ -128,6 +133,15 @@ def replay(
         steps=open_run(recorder.path).steps,
         num_measured=num_measured,
         seconds=time.perf_counter() - started,
+    )
+
+
+def _keeping(instrument: Instrument, keep: tuple[str, ...]) -> Instrument:
+    """The same with other tables; a budget of the disk is one for the tables of all measurements."""
+    if not isinstance(instrument, Patterns):
+        return instrument
+    return dataclasses.replace(
+        instrument, keep=keep, disk_budget=instrument.disk_budget if "all" in keep else None
     )
 
 
