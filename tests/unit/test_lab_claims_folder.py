@@ -269,7 +269,7 @@ def test_a_bar_over_runs_and_claims(tmp_path, capsys):
 
 def test_similarity_is_read_when_a_claim_asks_and_from_rows_where_they_hold_it(tmp_path, monkeypatch):
     """To the first measurement every row has an exact value: no sample is read for it."""
-    steps = [0, 1, 41]
+    steps = [0, 1, 41, *range(50, 91, 5)]
     made = made_up_study(
         "resnet", "fig1", steps, method="constant", coverage=1.0, exact=1,
         weighted_jaccard_to_init=lambda step, site: math.nan if step == 0 else 0.01 * (step + site),
@@ -279,13 +279,16 @@ def test_similarity_is_read_when_a_claim_asks_and_from_rows_where_they_hold_it(t
     compare = Run.similarity_to
     monkeypatch.setattr(Run, "similarity_to", lambda run, step: (asked.append(step), compare(run, step))[1])
     study = read_study(open_run(tmp_path / "exact"))
+    found = study.similar(0, [0, 1, 41, 90])
+    assert found.values[:, 2].tolist() == pytest.approx([1.0, 0.03, 0.43, 0.92])
+    assert found.errors.tolist() == [[0.0] * 19] * 4
+    # few steps are compared alone, and the same again from memory
+    assert study.similar(1, [41, 1]).values[:, 0].tolist() == pytest.approx([50 / 150, 1.0])
+    assert np.isnan(study.similarity(1, np.array([41])).values[study.steps == 90]).all()
+    assert study.similar(1, 90).values[0] == pytest.approx(50 / 150)
     assert asked == []
-    found = study.similar(0, [0, 1, 41])
-    assert asked == []
-    assert found.values[:, 2].tolist() == pytest.approx([1.0, 0.03, 0.43])
-    assert found.errors.tolist() == [[0.0] * 19] * 3
-    assert study.similar(1, 41).values[0] == pytest.approx(50 / 150)
-    assert study.similar(1, 0).values[0] != 1.0
+    assert study.similar(1, study.steps).values[study.steps == 90, 0] == pytest.approx(50 / 150)
+    assert study.similar(1, [1, 41, 50]).values[1, 0] == pytest.approx(50 / 150)
     assert asked == [1]
     for name, wrong in (("exact", 0), ("weighted_jaccard_to_init", math.nan)):
         grid = np.where(np.arange(19) == 7, wrong, made.measures[name])
@@ -294,8 +297,9 @@ def test_similarity_is_read_when_a_claim_asks_and_from_rows_where_they_hold_it(t
             replace(made, measures={**made.measures, name: grid}),
             images_in_common=lambda *_: 50,
         )
-        read_study(open_run(tmp_path / "not" / name)).similar(0, 41)
-    assert asked == [1, 0, 0]
+        found = read_study(open_run(tmp_path / "not" / name)).similar(0, study.steps)
+        assert (asked[-1], len(asked)) == (0, 2 + (name != "exact"))
+        assert not np.isnan(found.values).any()
 
 
 def test_commands_name_scale_and_seeds(tmp_path):

@@ -27,7 +27,7 @@ _WINDOW = (_EARLY_STEP, 1000)
 
 def _known(study: Study, reference: int, steps: np.ndarray) -> np.ndarray:
     """Those of these steps at which the similarity to the reference step is known."""
-    values = study.similarity(reference).values[np.isin(study.steps, steps)]
+    values = study.similarity(reference, steps).values[np.isin(study.steps, steps)]
     found = steps[~np.isnan(values).all(axis=1)]
     if not len(found):
         raise Undecidable(Verdict.NOT_MEASURED, f"{study.title} holds no samples to compare states with")

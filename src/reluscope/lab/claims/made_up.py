@@ -57,7 +57,7 @@ def made_up_study(
     updates = np.arange(last)
     rates = [_stepwise(step, last) if rate is None else rate(step) for step in updates.tolist()]
 
-    def similar(to: int) -> Similarity:
+    def similar(to: int, _: np.ndarray) -> Similarity:
         if similarity is None:
             return Similarity(np.full((len(at), num_sites), np.nan), np.zeros((len(at), num_sites)))
         formula = similarity

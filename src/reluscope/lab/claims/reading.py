@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,17 +116,45 @@ def _learning_rate(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(logged["step"], dtype=np.int64), np.asarray(logged["lr"], dtype=np.float64)
 
 
-def _similarity_of(run: Run, steps: np.ndarray) -> Callable[[int], Similarity]:
-    """Similarity to a step as arrays, read when it is first asked for; all NaN when there is nothing to compare with."""
-    num_sites = len(run.sites)
-    known: dict[int, Similarity] = {}
+# So many steps are compared pair by pair; of more, all that the run holds are compared at once.
+_FEW_STEPS = 6
 
-    def similarity(to: int) -> Similarity:
-        if to not in known:
-            known[to] = _recorded(run, steps, to) or _compared(run, steps, num_sites, to)
-        return known[to]
+
+def _similarity_of(run: Run, steps: np.ndarray) -> Callable[[int, np.ndarray], Similarity]:
+    """Similarity to a step as arrays, read when a claim asks and where it asks; NaN elsewhere, and where the run
+    holds nothing to compare with."""
+    shape = (len(steps), len(run.sites))
+    known: dict[int, tuple[Similarity, set[int]]] = {}
+
+    def similarity(to: int, at: np.ndarray) -> Similarity:
+        found, read = known.get(to, (None, set()))
+        missing = sorted({int(step) for step in at} - read)
+        if found is None:
+            recorded = _recorded(run, steps, to)
+            if recorded is not None:
+                missing, read = [], set(steps.tolist())
+            found = recorded or Similarity(np.full(shape, np.nan), np.zeros(shape))
+        if 0 < len(missing) <= _FEW_STEPS and _compare_few(run, steps, to, missing, found):
+            read |= set(missing)
+        elif missing:
+            found, read = _compared(run, steps, shape, to), set(steps.tolist())
+        known[to] = found, read
+        return found
 
     return similarity
+
+
+def _compare_few(run: Run, steps: np.ndarray, to: int, at: Sequence[int], found: Similarity) -> bool:
+    """Put the similarity of these steps to one into `found`; False where one of them cannot be compared."""
+    rows = np.searchsorted(steps, at)
+    for index, site in enumerate(run.sites["name"]):
+        try:
+            table = run.similarity(site, steps=[to, *at]).sel(step=list(at), step_other=to)
+        except ReluscopeError:
+            return False
+        found.values[rows, index] = table.values
+        found.errors[rows, index] = np.nan_to_num(table["standard_error"].values)
+    return True
 
 
 def _recorded(run: Run, steps: np.ndarray, to: int) -> Similarity | None:
@@ -146,8 +174,8 @@ def _recorded(run: Run, steps: np.ndarray, to: int) -> Similarity | None:
     return None if np.isnan(values).any() else Similarity(values, np.zeros(values.shape))
 
 
-def _compared(run: Run, steps: np.ndarray, num_sites: int, to: int) -> Similarity:
-    values, errors = np.full((len(steps), num_sites), np.nan), np.zeros((len(steps), num_sites))
+def _compared(run: Run, steps: np.ndarray, shape: tuple[int, int], to: int) -> Similarity:
+    values, errors = np.full(shape, np.nan), np.zeros(shape)
     try:
         found = run.similarity_to(to)
     except ReluscopeError:  # neither samples nor tables: told where the value is asked for

@@ -59,7 +59,8 @@ class Study:
         steps: the measured steps, increasing, (S,).
         measures: by name of the measure, float64 (S, L); NaN where it is not defined or not measured.
         learning_rate: steps and the rate of the update after each of them; two equally long arrays.
-        similarity: gives the similarity of all measurements to a measured step.
+        similarity: gives the similarity to a measured step of measurements asked for, in rows for all measurements; NaN
+            where it is not known, and perhaps where it was not asked for.
     """
 
     name: str
@@ -77,7 +78,7 @@ class Study:
     steps: np.ndarray
     measures: Mapping[str, np.ndarray]
     learning_rate: tuple[np.ndarray, np.ndarray]
-    similarity: Callable[[int], Similarity]
+    similarity: Callable[[int, np.ndarray], Similarity]
 
     @property
     def title(self) -> str:
@@ -173,7 +174,8 @@ class Study:
     def similar(self, to: int, steps: int | Sequence[int] | np.ndarray) -> Similarity:
         """Similarity of the state at `steps` to that at step `to`, (L,) or (S, L)."""
         self._rows(to)
-        whole, rows = self.similarity(to), self._rows(steps)
+        rows = self._rows(steps)
+        whole = self.similarity(to, np.atleast_1d(np.asarray(steps)))
         found = Similarity(whole.values[rows], whole.errors[rows])
         if np.isnan(found.values).all(axis=-1).any():
             raise Undecidable(
