@@ -109,7 +109,9 @@ def draw(ours: dict[int, float], output: Path) -> None:
         label="reluscope's lab, recorded",
     )
     axes.axhline(100 * PAPER_ACCURACY, color="grey", lw=1, ls="--")
-    axes.text(0.2, 100 * PAPER_ACCURACY + 1.5, "91 % in the paper, after 200 epochs", color="dimgrey", fontsize=8)
+    axes.text(
+        0.2, 100 * PAPER_ACCURACY + 1.5, "91 % in the paper, after 200 epochs", color="dimgrey", fontsize=8
+    )
     axes.set(
         xlabel="epochs of 50,000 images", ylabel="test accuracy, %", xlim=(0, None), ylim=(0, 100),
         title="ResNet-20 on CIFAR-10 at the first learning rate",
