@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def compare_sorted(state: Sorted, other: Sorted) -> tuple[int, int]:
     firsts = [longer[0][cut : cut + 1] for cut in cuts]
     pieces = [_pieces(one, [_lower_bound(one[0], first) for first in firsts]) for one in (longer, shorter)]
     found = pool.run([partial(_compare_piece, *pair) for pair in zip(*pieces, strict=True)])
-    return sum(common for common, _ in found), sum(overlap for _, overlap in found)
+    return sum(int(common) for common, _ in found), sum(int(overlap) for _, overlap in found)
 
 
 def _pieces(state: Sorted, cuts: list[int]) -> list[Sorted]:
@@ -116,7 +117,7 @@ def _lower_bound(keys: np.ndarray, first: np.ndarray) -> int:
     return int(np.searchsorted(keys.reshape(-1), keys.dtype.type(first.reshape(-1)[0]), side="left"))
 
 
-def _compare_piece(state: Sorted, other: Sorted) -> tuple[int, int]:
+def _compare_piece(state: Sorted, other: Sorted) -> Any:
     (keys, counts), (other_keys, other_counts) = state, other
     if counts is None and other_counts is None:
         return _compare_raw(keys, other_keys)

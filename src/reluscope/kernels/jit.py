@@ -6,12 +6,14 @@ functions call needs neither, which halves what it takes to compile; it is kept 
 
 from __future__ import annotations
 
+from typing import Any
+
 from numba import njit
 
 __all__ = ["inlined", "inner", "kernel"]
 
-_without_wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-
 kernel = njit(nogil=True, cache=True)
-inner = njit(nogil=True, **_without_wrappers)
-inlined = njit(nogil=True, forceinline=True, **_without_wrappers)
+# Numba's own types do not know these two options.
+_without_wrappers: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inner: Any = njit(nogil=True, **_without_wrappers)
+inlined: Any = njit(nogil=True, forceinline=True, **_without_wrappers)

@@ -88,9 +88,9 @@ def _varying_task() -> NativeTask:
             piece = claim(job)
             if piece < 0:
                 break
-            for key in raw[piece * PIECE : (piece + 1) * PIECE]:
-                some |= key
-                every &= key
+            for index in range(piece * PIECE, min((piece + 1) * PIECE, job[NUM_RAW])):
+                some |= raw[index]
+                every &= raw[index]
         atomic_or(field_of(job, SOME), np.int64(some))
         atomic_and(field_of(job, EVERY), np.int64(every))
 

@@ -221,7 +221,7 @@ def _aligned(a: PairLike, b: PairLike) -> tuple[npt.NDArray[np.int64], npt.NDArr
             f"a pair of {type(a).__name__} and {type(b).__name__} was given; a pair is either two objects "
             "with `join` or two aligned arrays."
         )
-    left, right = a.join(b) if isinstance(a, Joinable) else (a, cast("CountsLike", b))
+    left, right = a.join(b) if isinstance(a, Joinable) else (cast("CountsLike", a), cast("CountsLike", b))
     count_a, count_b = as_counts(left, what="the first counts"), as_counts(right, what="the second counts")
     if count_a.size != count_b.size:
         raise IncompatibleCountsError(
