@@ -42,7 +42,7 @@ def test_schema_1_layers():
     assert "coverage" not in layers
     assert [text.split(":")[0] for text in run.warnings] == [
         "1 activation was seen and not observed",
-        'NaN among the pre-activations of "head.relu#1", first at step 0.',
+        'NaN among the pre-activations of "head.relu#1" (site 1), first at step 0.',
     ]
 
 
