@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_json_is_json_and_nothing_else(capsys):
     assert result["quick"] is True
     assert [row["work"] for row in result["rows"]] == [100_000, 300_000]
     found = {one["name"]: one for one in result["promises"]}
-    assert found["scaling"]["worst"]["value"] > 0
+    assert math.isfinite(found["scaling"]["worst"]["value"])  # of quick sizes the exponent means nothing
     assert found["overhead"]["is_kept"] is None
     assert found["overhead"]["limit"] == 1.1
 
