@@ -9,6 +9,7 @@ from reluscope.kernels import accumulate
 from reluscope.kernels.accumulate import RowAccumulator
 from reluscope.kernels.compact import compact_rows
 from reluscope.kernels.fingerprint import hash_keys
+from reluscope.kernels.pages import own_pages
 from reluscope.kernels.plan import KeyPlan
 from reluscope.kernels.reference import fingerprint
 
@@ -123,6 +124,28 @@ def test_frequent_rows_are_counted_in_cache(monkeypatch):
 def test_rows_that_are_all_there_are(kind):
     words = make_rows(kind, 200_000, 2)
     finished = RowAccumulator(KeyPlan(width=128, num_groups=0, seed=0), is_alone=True).finish_words(words)
+    expected = table_of(words)
+    np.testing.assert_array_equal(finished.keys, expected[0])
+    np.testing.assert_array_equal(finished.counts, expected[1])
+
+
+def test_rows_in_files_take_new_room_after_a_compaction(tmp_path, monkeypatch):
+    """Pages that were given back have no room on the disk any more: writing there would end the process if it is full."""
+    compacted = []
+    compact = accumulate.compact_rows
+
+    def watched(rows, *args, **options):
+        compacted.append(rows.ctypes.data)
+        assert len(state._raw._rows) == 0  # nothing is kept of what is about to be given back
+        return compact(rows, *args, **options)
+
+    monkeypatch.setattr(accumulate, "compact_rows", watched)
+    words = make_rows("random", 400_000, 2)
+    state = RowAccumulator(KeyPlan(width=128, num_groups=0, seed=0))
+    with own_pages(str(tmp_path)):
+        state.add_words(words)
+        finished = state.finish(pairs=False, last=True)
+    assert len(compacted) > 2
     expected = table_of(words)
     np.testing.assert_array_equal(finished.keys, expected[0])
     np.testing.assert_array_equal(finished.counts, expected[1])

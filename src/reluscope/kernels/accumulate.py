@@ -26,7 +26,7 @@ from reluscope.kernels.cpu import (
 )
 from reluscope.kernels.hot import MAX_HITS, MIN_HIT_RATE, HotKeys
 from reluscope.kernels.ingest_rows import RawRows, add_groups
-from reluscope.kernels.pages import paged_array, release_before
+from reluscope.kernels.pages import are_own_pages_wanted, paged_array, release_before
 from reluscope.kernels.plan import Finished, KeyPlan, Load
 from reluscope.kernels.values import Values
 
@@ -185,8 +185,8 @@ class RowAccumulator:
     def _compact(self, *, last: bool = False) -> None:
         """Bring everything counted into the table; if it is the last time, the raw rows' memory goes back on the way."""
         if self._hot and self._num_hits:
-            if self._is_shared:
-                self._counts = self._counts.copy()
+            if self._is_shared:  # both: of a table that is not shared the pages are given back
+                self._keys, self._counts = self._keys.copy(), self._counts.copy()
                 self._is_shared = False
             self._hot.flush(self._counts)
             self._num_hits = 0
@@ -195,7 +195,8 @@ class RowAccumulator:
         if self._raw.size == 0:
             return
         waiting = [self._raw.take()]
-        if last:
+        # Pages of a file lose their room on the disk when they are given back: no row may be written there again.
+        if last or are_own_pages_wanted():
             self._raw.release()
         how = {"is_last_use": not self._is_shared, "stays": not self._is_alone}
         self._keys, self._counts = compact_rows(waiting.pop(), self._keys, self._counts, **how)
