@@ -14,6 +14,7 @@ from torch import nn
 
 from reluscope.errors import NoSitesError, ProbeError
 from reluscope.observe import quiet
+from reluscope.observe.frames import framed_modules
 from reluscope.observe.hooks import list_silent_hooks
 from reluscope.observe.mode import ObservationMode
 from reluscope.observe.parameters import ParameterKeeper
@@ -21,7 +22,7 @@ from reluscope.observe.probe import Probe, probe_tensors
 from reluscope.observe.sites import Site, SiteBatch, Unobserved, check_same_sites, check_selection, matches
 from reluscope.observe.state import find_hidden_modules, kept_attributes
 from reluscope.observe.subject import Inventory, check_model, list_scripted, named_parameters, take_inventory
-from reluscope.observe.watcher import BatchInfo, Frame, Watcher
+from reluscope.observe.watcher import BatchInfo, Watcher
 
 __all__ = ["Observation", "observe", "run_pass"]
 
@@ -157,7 +158,7 @@ def _guarded(
         lambda: quiet.kept_script_buffers(inventory.scripted.values()),
         lambda: quiet.silent_hooks(plain),
         quiet.silent_global_hooks,
-        lambda: quiet.framed_forwards(_forwards(inventory, watcher.stack)),
+        lambda: quiet.framed_forwards(framed_modules(inventory, watcher)),
         lambda: quiet.eval_mode(everything),
         quiet.eager_only,
         quiet.random_streams,
@@ -169,25 +170,6 @@ def _guarded(
         for guard in guards:
             stack.enter_context(guard())
         yield
-
-
-def _forwards(inventory: Inventory, stack: list[Frame]) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-    for path, module in inventory.modules.items():
-        yield module, _framed(module.forward, Frame.of(path, module), stack)
-    # Not the wrapper's own forward: it synchronises processes, scatters to devices or compiles.
-    yield from inventory.wrappers
-
-
-def _framed(forward: Callable[..., Any], frame: Frame, stack: list[Frame]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        stack.append(frame)
-        try:
-            return forward(*args, **kwargs)
-        finally:
-            stack.pop()
-
-    call.__wrapped__ = forward  # the signature stays readable: some models look at their own
-    return call
 
 
 @contextmanager

@@ -11,14 +11,9 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from reluscope.observe.activations import (
-    ActivationCall,
-    Recogniser,
-    activation_table,
-    is_activation_module,
-    is_transformed,
-)
+from reluscope.observe.activations import ActivationCall, Recogniser, activation_table, is_transformed
 from reluscope.observe.axes import AxisTags
+from reluscope.observe.frames import Frame
 from reluscope.observe.functions import canonical
 from reluscope.observe.masks import MaskTracker
 from reluscope.observe.mode import ObservationMode
@@ -27,7 +22,7 @@ from reluscope.observe.parameters import ParameterKeeper, writes_in_place
 from reluscope.observe.samples import SampleTags
 from reluscope.observe.sites import Site, SiteBatch, Unobserved, check_same_sites, describe_site, matches
 
-__all__ = ["BatchInfo", "Frame", "Watcher"]
+__all__ = ["BatchInfo", "Watcher"]
 
 Label = tuple[str, str, int]
 
@@ -35,18 +30,6 @@ _TRANSFORMED = (
     "it is called inside torch.func (vmap, grad, jvp...), where a tensor shows one sample and holds another; "
     "call the activation outside of the transformation"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A module whose forward is running."""
-
-    path: str
-    is_activation: bool
-
-    @classmethod
-    def of(cls, path: str, module: object) -> Frame:
-        return cls(path, is_activation_module(module))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +111,18 @@ class Watcher(TorchFunctionMode):
         """(name, operation, width) of every site."""
         return [(site.name, site.operation, site.width) for site in self.sites]
 
+    @property
+    def normalises_with_batch(self) -> bool:
+        """Whether batch norms take the statistics of each batch."""
+        return self._mode.batch_norm == "batch"
+
+    def is_repeating(self) -> bool:
+        """Whether the first batch has passed and calls come to this watcher first: a known module may set it aside."""
+        if self._first:
+            return False
+        height = torch._C._len_torch_function_stack()
+        return height > 0 and torch._C._get_function_stack_at(height - 1) is self
+
     # One call ----------------------------------------------------------------------------------------------
 
     def __torch_function__(
@@ -177,11 +172,11 @@ class Watcher(TorchFunctionMode):
     ) -> Any:
         call = recognise(args, kwargs)
         if call is not None:
-            self._activation(call)
+            self.activation(self.stack[-1], call)
         return self._write(func, args, kwargs) if writes else func(*args, **kwargs)
 
-    def _activation(self, call: ActivationCall) -> None:
-        frame = self.stack[-1]
+    def activation(self, frame: Frame, call: ActivationCall) -> None:
+        """An activation is about to run: hand its input on if it is a site."""
         if self._first:
             decision = self._decide(frame, call)
             self._decisions.append(decision)
