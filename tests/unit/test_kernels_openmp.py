@@ -17,8 +17,8 @@ from reluscope.patterns import PatternCounter
 @pytest.fixture(params=["team", "threads"])
 def runner(request, monkeypatch):
     if request.param == "threads":
-        monkeypatch.setattr(openmp, "team_runner", lambda: None)
-    elif openmp.team_runner() is None:
+        monkeypatch.setattr(openmp, "team", lambda: None)
+    elif openmp.team() is None:
         pytest.skip("no libgomp of torch's in this process")
     return request.param
 
@@ -55,8 +55,8 @@ def test_the_team_and_the_threads_count_the_same(monkeypatch):
     monkeypatch.setenv("RELUSCOPE_NUM_THREADS", "4")
     values = torch.randn(200, 16, 40, 40)
     tables = []
-    for team_runner in (openmp.team_runner, lambda: None):
-        monkeypatch.setattr(openmp, "team_runner", team_runner)
+    for team in (openmp.team, lambda: None):
+        monkeypatch.setattr(openmp, "team", team)
         for width in (16, 12):
             counter = PatternCounter(width)
             counter.update(values[:, :width])
@@ -69,14 +69,14 @@ def test_the_team_and_the_threads_count_the_same(monkeypatch):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="libgomp is Linux's")
 def test_torch_on_linux_has_a_team():
-    assert openmp.team_runner() is not None
+    assert openmp.team() is not None
 
 
 def test_threads_of_the_team_go_by_their_own_numbers():
     """`claim_own` gives a thread the share that torch gave it; that takes the team's numbers, not the order of arrival."""
-    if openmp.team_runner() is None:
+    if openmp.team() is None:
         pytest.skip("no libgomp here, so there is no team")
-    number = ctypes.CFUNCTYPE(ctypes.c_int)(openmp.thread_number())
+    number = ctypes.CFUNCTYPE(ctypes.c_int)(openmp.team().thread_number)
     assert number() == 0  # outside of a team
     seen = []
     pool.run([lambda: seen.append(number())] * max(2, torch.get_num_threads()))
@@ -87,7 +87,7 @@ def test_threads_of_the_team_go_by_their_own_numbers():
 @pytest.mark.parametrize("with_team", [True, False])
 def test_every_block_is_taken_once_whichever_thread_comes(monkeypatch, num_blocks, with_team):
     if not with_team:
-        monkeypatch.setattr(openmp, "team_runner", lambda: None)
+        monkeypatch.setattr(openmp, "team", lambda: None)
     keys = np.arange(num_blocks * ingest.BLOCK, dtype=np.uint64)
     monkeypatch.setattr(ingest, "MIN_VALUES_PER_THREAD", 1)
     raw = ingest.RawKeys(64)

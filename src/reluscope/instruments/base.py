@@ -10,7 +10,12 @@ __all__ = ["Collector", "Instrument"]
 
 
 class Collector(Protocol):
-    """The state of one instrument during one measurement."""
+    """The state of one instrument during one measurement.
+
+    A collector may also have a method `lane(site)`: a function that takes further batches of a site in less time than
+    `consume` (`reluscope.observe.Lane`), or None. It is asked when the first batch has passed, and used where the
+    measurement has no other instrument.
+    """
 
     def consume(self, batch: SiteBatch) -> None:
         """Take in the pre-activations of one site for one batch of the probe."""

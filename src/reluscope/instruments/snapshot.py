@@ -154,6 +154,7 @@ def take_snapshot(
         probe,
         mode,
         consumers[0] if len(consumers) == 1 else consume,
+        lane=getattr(next(iter(collectors.values())), "lane", None) if len(consumers) == 1 else None,
         expected=expected,
         on_batch=on_batch,
     )

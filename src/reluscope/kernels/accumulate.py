@@ -76,6 +76,7 @@ class RowAccumulator:
         self._hot: HotKeys | None = None
         self._num_hits = 0  # counted in the cache and not yet in the table
         self._num_evaluations = 0
+        self._can_repeat = 0  # evaluations of the last batch if it came in one segment, else 0
 
     @property
     def nbytes(self) -> int:
@@ -99,6 +100,7 @@ class RowAccumulator:
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
         num_evaluations = values.form.num_evaluations
+        is_first, self._can_repeat = self._num_evaluations == 0, 0
         if len(values.form.kinks) > 1:
             rows = np.empty((num_evaluations, self._plan.num_columns), np.uint64)
             num_nan = make_all_rows(self._plan, values, groups, rows)
@@ -110,10 +112,21 @@ class RowAccumulator:
             self._raw.add_values(values, start, stop, groups, self._useful(), self._most_raw)
 
         self._add_segments(num_evaluations, add)
+        if groups is None and not is_first and num_evaluations <= SEGMENT:
+            self._can_repeat = num_evaluations
         return self._raw.num_nan - before
+
+    def again(self, address: int, target: int) -> int | None:
+        """As `WordAccumulator.again`."""
+        waiting = self._raw.size
+        if not self._can_repeat or (num_nan := self._raw.again(address, target, self._useful())) is None:
+            return None
+        self._note(self._can_repeat, self._raw.size - waiting)
+        return num_nan
 
     def add_words(self, words: np.ndarray) -> None:
         """Count patterns that are packed already, uint64 (E, W), without groups."""
+        self._can_repeat = 0
         self._add_segments(len(words), partial(self._add_rows, words, are_rows=False))
 
     def finish_words(self, words: np.ndarray) -> Finished:

@@ -47,6 +47,7 @@ class WordAccumulator:
         self._num_evaluations = 0
         self._hot: HotKeys | None = None
         self._num_hits = 0  # counted in the cache and not yet in the table
+        self._can_repeat = 0  # evaluations of the last batch if it came in one segment, else 0
 
     @property
     def nbytes(self) -> int:
@@ -69,6 +70,7 @@ class WordAccumulator:
 
     def add(self, values: Values, groups: np.ndarray | None) -> int:
         """Count every evaluation of a batch; `groups` int64 (samples,). Returns the number of NaN."""
+        self._can_repeat = 0
         if len(values.form.kinks) > 1:
             rows = np.empty((values.form.num_evaluations, 1), np.uint64)
             num_nan = make_all_rows(self._plan, values, groups, rows)
@@ -85,11 +87,33 @@ class WordAccumulator:
             waiting = self._raw.size
             self._raw.add_values(values, start, stop, groups, self._plan.group_bits, self._useful())
             self._note(stop - start, self._raw.size - waiting)
+            if groups is None and stop - start == values.form.num_evaluations:
+                self._can_repeat = stop
             start = stop
         return self._raw.num_nan - before
 
+    def again(self, address: int, target: int) -> int | None:
+        """Count a batch that lies as the last one did, from an address on; where a target is given, write its ReLU there.
+
+        Returns the number of NaN; None where nothing was done, and `add` must do it.
+        """
+        raw, hot, waiting = self._raw, self._hot, self._raw.size
+        if not self._can_repeat:
+            return None
+        if hot is not None and not hot.is_useful:
+            hot = None
+        num_nan = raw.again(address, target, hot)
+        if num_nan is None:
+            return None
+        if hot is None and not self._is_young and raw.size * raw.row_bytes < self._look_at:
+            self._num_evaluations += self._can_repeat  # all that `_note` would do
+        else:
+            self._note(self._can_repeat, raw.size - waiting)
+        return num_nan
+
     def add_words(self, words: np.ndarray) -> None:
         """Count rows that are complete, uint64 (E, 1)."""
+        self._can_repeat = 0
         start = 0
         while start < len(words):
             stop = min(len(words), start + self._segment())

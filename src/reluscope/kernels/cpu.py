@@ -51,7 +51,7 @@ def packer(values: Values) -> Callable[[int, int, np.ndarray], int]:
     kernel = pack_kernels.pack_planes if values.form.layout == "planes" else pack_kernels.pack_rows
     bits, thresholds = values.bits, values.form.thresholds[0]
     infinity = bits.dtype.type(values.form.format.infinity)
-    return lambda start, stop, words: int(kernel(bits, start, stop, thresholds, infinity, words))
+    return lambda start, stop, words: int(kernel(bits, start, stop, thresholds, infinity, 0, words))
 
 
 def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
@@ -65,7 +65,7 @@ def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
     num_nan = 0
     for kink, ranges in enumerate(values.form.thresholds):
         # The number of NaN is the same for each kink.
-        num_nan = int(kernel(values.bits, start, stop, ranges, infinity, unit_words))
+        num_nan = int(kernel(values.bits, start, stop, ranges, infinity, 0, unit_words))
         pack_kernels.spread_bits(unit_words, values.form.num_units, kink, len(values.form.kinks), words)
     return num_nan
 

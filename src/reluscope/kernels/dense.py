@@ -19,6 +19,7 @@ from reluscope.kernels.cpu import pack_range
 from reluscope.kernels.jit import inlined, kernel
 from reluscope.kernels.native import (
     HEADER,
+    Job,
     NativeTask,
     array_at,
     atomic_add,
@@ -46,9 +47,9 @@ SEGMENT = 1 << 17
 MIN_VALUES_PER_THREAD = 1 << 16
 
 # The job's fields.
-SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS = range(HEADER, HEADER + 6)
-STARTS, SAMPLES, POSITIONS = range(HEADER + 6, HEADER + 9)
-SCRATCH, COUNTERS, NUM_PATTERNS, NUM_NAN = range(HEADER + 9, HEADER + 13)
+SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS, TARGET = range(HEADER, HEADER + 7)
+STARTS, SAMPLES, POSITIONS = range(HEADER + 7, HEADER + 10)
+SCRATCH, COUNTERS, NUM_PATTERNS, NUM_NAN = range(HEADER + 10, HEADER + 14)
 
 
 def is_dense(plan: KeyPlan) -> bool:
@@ -93,7 +94,7 @@ def _task(layout: str, value_type: Any, counter_type: Any) -> NativeTask:
         if thread < 0:
             return
         num_rows, num_units, num_inner = job[NUM_ROWS], job[NUM_UNITS], job[NUM_INNER]
-        infinity = value_type(job[INFINITY])
+        infinity, target = value_type(job[INFINITY]), job[TARGET]
         thresholds = array_at(job[THRESHOLDS], (4,), value_type)
         packed = array_at(job[SOURCE], (num_rows, 1), np.uint64)
         planes = array_at(job[SOURCE], (num_rows // num_inner, num_units, num_inner), value_type)
@@ -119,7 +120,9 @@ def _task(layout: str, value_type: Any, counter_type: Any) -> NativeTask:
                 for first in range(start, stop, step):
                     last = min(first + step, stop)
                     if is_tight:
-                        num_nan += np.int64(pack_tight(rows, first, last, thresholds, infinity, tight))
+                        num_nan += np.int64(
+                            pack_tight(rows, first, last, thresholds, infinity, target, tight)
+                        )
                         _count_tight(tight, last - first, num_units, counters)
                         continue
                     if is_words:
@@ -127,9 +130,11 @@ def _task(layout: str, value_type: Any, counter_type: Any) -> NativeTask:
                             counters[packed[first + index, 0]] += counter_type(1)
                         continue
                     if is_planes:
-                        num_nan += np.int64(pack_planes(planes, first, last, thresholds, infinity, words))
+                        num_nan += np.int64(
+                            pack_planes(planes, first, last, thresholds, infinity, target, words)
+                        )
                     else:
-                        num_nan += np.int64(pack_rows(rows, first, last, thresholds, infinity, words))
+                        num_nan += np.int64(pack_rows(rows, first, last, thresholds, infinity, target, words))
                     for index in range(last - first):
                         counters[words[index, 0]] += counter_type(1)
         atomic_add(field_of(job, NUM_NAN), num_nan)
@@ -175,6 +180,8 @@ def _tables(counters, keys, counts, patterns, groups, joint_counts):  # pragma: 
 class DenseAccumulator:
     """Counts patterns of at most 16 bits in place."""
 
+    _job: Job | None  # the last batch's, while it can be run again
+
     def __init__(self, plan: KeyPlan) -> None:
         self._plan = plan
         self._threads = pool.num_threads()
@@ -200,13 +207,27 @@ class DenseAccumulator:
             form.num_inner,
             form.format.infinity,
             form.thresholds_address,
+            0,
         ]
         layout = "tight" if form.layout == "rows" and 64 % form.num_units == 0 else form.layout
         return self._run(layout, form.format.bits.type, source, form.num_values, groups)
 
+    def again(self, address: int, target: int) -> int | None:
+        """Count a batch that lies as the last one did, from an address on; where a target is given, write its ReLU there.
+
+        Returns the number of NaN; None where nothing was done, and `add` must do it.
+        """
+        job = self._job
+        if job is None or self._num_evaluations + job.fields[NUM_ROWS] > MAX_UINT32:
+            return None
+        fields = job.fields
+        self._num_evaluations += fields[NUM_ROWS]
+        fields[SOURCE], fields[TARGET], fields[NUM_NAN] = address, target, 0
+        return job.run()[NUM_NAN]
+
     def add_words(self, words: np.ndarray, groups: np.ndarray | None = None) -> None:
         """Count patterns that are packed already, uint64 (E, 1); `groups` int64 (samples,)."""
-        self._run("words", np.uint64, [words.ctypes.data, len(words), 1, 1, 0, 0], 8 * len(words), groups)
+        self._run("words", np.uint64, [words.ctypes.data, len(words), 1, 1, 0, 0, 0], 8 * len(words), groups)
 
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
@@ -239,7 +260,9 @@ class DenseAccumulator:
         task = _task(layout, value_type, self._counters.dtype.type)
         state = [self._scratch_address, self._counters_address, self._counters.shape[1], 0]
         if groups is None:
-            return task.run(-(-num_rows // BLOCK), threads, [*source, 0, 0, 1, *state])[NUM_NAN]
+            job = task.job(-(-num_rows // BLOCK), threads, [*source, 0, 0, 1, *state])
+            self._job = None if layout == "words" else job
+            return job.run()[NUM_NAN]
         # Samples of one group follow each other, so that a group's counters stay in cache.
         samples = np.argsort(groups, kind="stable")
         starts = np.searchsorted(groups[samples], np.arange(len(self._counters) + 1))
@@ -264,6 +287,7 @@ class DenseAccumulator:
 
     def _set_counters(self, counters: np.ndarray) -> None:
         self._counters, self._counters_address = counters, counters.ctypes.data
+        self._job = None
 
     def _add_counters(self, num_threads: int) -> None:
         """Counters of so many threads, (T, 2^width)."""

@@ -18,6 +18,7 @@ from reluscope.kernels.hot import MULTIPLIER, SLOTS, HotKeys, sift
 from reluscope.kernels.jit import inlined, kernel
 from reluscope.kernels.native import (
     HEADER,
+    Job,
     NativeTask,
     array_at,
     atomic_add,
@@ -50,10 +51,10 @@ SAMPLED_PIECE = 1 << 16  # keys at a time
 SAMPLE_SHIFT = np.uint64(64 - 7)
 
 # The job's fields.
-SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS = range(HEADER, HEADER + 6)
-GROUPS, POSITIONS, GROUP_BITS = range(HEADER + 6, HEADER + 9)
-HOT, HITS, SCRATCH = range(HEADER + 9, HEADER + 12)
-RAW, RAW_SIZE, ANY, ALL, NUM_NAN = range(HEADER + 12, HEADER + 17)
+SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS, TARGET = range(HEADER, HEADER + 7)
+GROUPS, POSITIONS, GROUP_BITS = range(HEADER + 7, HEADER + 10)
+HOT, HITS, SCRATCH = range(HEADER + 10, HEADER + 13)
+RAW, RAW_SIZE, ANY, ALL, NUM_NAN = range(HEADER + 13, HEADER + 18)
 
 
 @inlined
@@ -80,7 +81,7 @@ def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
         if thread < 0:
             return
         num_rows, num_units, num_inner = job[NUM_ROWS], job[NUM_UNITS], job[NUM_INNER]
-        infinity = value_type(job[INFINITY])
+        infinity, target = value_type(job[INFINITY]), job[TARGET]
         thresholds = array_at(job[THRESHOLDS], (4,), value_type)
         words = array_at(job[SCRATCH] + 8 * BLOCK * thread, (BLOCK, 1), np.uint64)
         raw = array_at(job[RAW], (1,), raw_type)
@@ -96,7 +97,7 @@ def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
                 place = atomic_add(field_of(job, RAW_SIZE), np.int64(size))
                 rows = array_at(job[SOURCE], (num_rows, num_units), value_type)
                 tight = array_at(job[RAW] + raw.itemsize * place, (size * num_units // 64,), np.uint64)
-                num_nan += np.int64(pack_tight(rows, start, stop, thresholds, infinity, tight))
+                num_nan += np.int64(pack_tight(rows, start, stop, thresholds, infinity, target, tight))
                 both = np.uint64(0), FULL
                 for index in range(tight.size):
                     both = both[0] | tight[index], both[1] & tight[index]
@@ -113,10 +114,10 @@ def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
                     words[index, 0] = packed[start + index]
             elif is_planes:
                 planes = array_at(job[SOURCE], (num_rows // num_inner, num_units, num_inner), value_type)
-                num_nan += np.int64(pack_planes(planes, start, stop, thresholds, infinity, words))
+                num_nan += np.int64(pack_planes(planes, start, stop, thresholds, infinity, target, words))
             else:
                 rows = array_at(job[SOURCE], (num_rows, num_units), value_type)
-                num_nan += np.int64(pack_rows(rows, start, stop, thresholds, infinity, words))
+                num_nan += np.int64(pack_rows(rows, start, stop, thresholds, infinity, target, words))
             if job[GROUPS] != 0:
                 groups = array_at(job[GROUPS], (num_rows,), np.int64)
                 _add_group(words, size, start, groups, job[POSITIONS], np.uint64(job[GROUP_BITS]))
@@ -168,6 +169,8 @@ class RawKeys:
         self._any, self._all = 0, -1
         self._sampled: list[np.ndarray] = []  # of the first so many
         self._num_sampled = 0
+        self._job: Job | None = None
+        self._job_hot: HotKeys | None = None  # the frequent keys that it looks for
 
     @property
     def nbytes(self) -> int:
@@ -232,6 +235,7 @@ class RawKeys:
             form.num_inner,
             form.format.infinity,
             form.thresholds_address,
+            0,
         ]
         grouping = [0, 1, 0]
         if groups is not None:
@@ -241,9 +245,25 @@ class RawKeys:
         task = _task("tight" if is_tight else form.layout, bits.type, self._type)
         self._add(task, [*source, *grouping], (stop - start) * form.num_units, hot)
 
+    def again(self, address: int, target: int, hot: HotKeys | None) -> int | None:
+        """Add as many rows that lie as the last ones did, from an address on; where a target is given, write their ReLU there.
+
+        Returns the number of NaN; None where nothing was done, and `add_values` must do it.
+        """
+        job = self._job
+        if job is None or hot is not self._job_hot or self.size + job.fields[NUM_ROWS] > self._keys.size:
+            return None
+        fields = job.fields
+        fields[SOURCE], fields[TARGET], fields[RAW], fields[NUM_NAN] = address, target, self._address, 0
+        fields[RAW_SIZE], fields[ANY], fields[ALL] = self.size, self._any, self._all
+        job.run()
+        self.size, self._any, self._all, num_nan = fields[RAW_SIZE : NUM_NAN + 1]
+        self.num_nan += num_nan
+        return num_nan
+
     def add_words(self, words: np.ndarray, hot: HotKeys | None) -> None:
         """Add rows uint64 (E,) that are complete."""
-        fields = [words.ctypes.data, len(words), 1, 1, 0, 0, 0, 1, 0]
+        fields = [words.ctypes.data, len(words), 1, 1, 0, 0, 0, 0, 1, 0]
         self._add(_task("words", np.uint64, self._type), fields, 8 * len(words), hot)
 
     def _add(self, task: NativeTask, fields: list[int], work: int, hot: HotKeys | None) -> None:
@@ -259,6 +279,7 @@ class RawKeys:
         threads = max(1, min(self._threads, work // MIN_VALUES_PER_THREAD))
         frequent = [0, 0] if hot is None else [hot.slots_address, hot.hits_for(threads)]
         raw = [self._scratch_address, self._address, self.size, self._any, self._all, 0]
-        done = task.run(-(-num_rows // BLOCK), threads, [*fields, *frequent, *raw])
-        self.size, self._any, self._all, num_nan = done[RAW_SIZE : NUM_NAN + 1]
+        self._job = task.job(-(-num_rows // BLOCK), threads, [*fields, *frequent, *raw])
+        self._job_hot = hot
+        self.size, self._any, self._all, num_nan = self._job.run()[RAW_SIZE : NUM_NAN + 1]
         self.num_nan += num_nan

@@ -17,6 +17,7 @@ from reluscope.kernels.hot import SLOTS, HotKeys, sift_rows
 from reluscope.kernels.jit import kernel
 from reluscope.kernels.native import (
     HEADER,
+    Job,
     NativeTask,
     array_at,
     atomic_add,
@@ -40,11 +41,11 @@ MIN_VALUES_PER_THREAD = 1 << 16
 VALUES_OF_A_WORD = 16
 
 # The job's fields.
-SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS = range(HEADER, HEADER + 6)
-START, STOP, NUM_WORDS, BLOCK, HASH_KEYS = range(HEADER + 6, HEADER + 11)
-GROUPS, POSITIONS, GROUP_BITS, GROUP_COLUMN = range(HEADER + 11, HEADER + 15)
-HOT, HITS, SCRATCH, SCRATCH_WORDS = range(HEADER + 15, HEADER + 19)
-RAW, RAW_SIZE, NUM_NAN = range(HEADER + 19, HEADER + 22)
+SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS, TARGET = range(HEADER, HEADER + 7)
+START, STOP, NUM_WORDS, BLOCK, HASH_KEYS = range(HEADER + 7, HEADER + 12)
+GROUPS, POSITIONS, GROUP_BITS, GROUP_COLUMN = range(HEADER + 12, HEADER + 16)
+HOT, HITS, SCRATCH, SCRATCH_WORDS = range(HEADER + 16, HEADER + 20)
+RAW, RAW_SIZE, NUM_NAN = range(HEADER + 20, HEADER + 23)
 
 
 @kernel
@@ -86,7 +87,7 @@ def _task(layout: str, value_type: Any, num_columns: int, is_hashed: bool) -> Na
             return
         num_rows, num_units, num_inner = job[NUM_ROWS], job[NUM_UNITS], job[NUM_INNER]
         num_words, block_size = job[NUM_WORDS], job[BLOCK]
-        infinity = value_type(job[INFINITY])
+        infinity, target = value_type(job[INFINITY]), job[TARGET]
         thresholds = array_at(job[THRESHOLDS], (4,), value_type)
         scratch = job[SCRATCH] + 8 * job[SCRATCH_WORDS] * thread
         words = array_at(scratch, (block_size, num_words), np.uint64)
@@ -106,10 +107,12 @@ def _task(layout: str, value_type: Any, num_columns: int, is_hashed: bool) -> Na
                 patterns = words[:size]
                 if is_planes:
                     planes = array_at(job[SOURCE], (num_rows // num_inner, num_units, num_inner), value_type)
-                    num_nan += np.int64(pack_planes(planes, start, stop, thresholds, infinity, patterns))
+                    how = thresholds, infinity, target
+                    num_nan += np.int64(pack_planes(planes, start, stop, *how, patterns))
                 else:
                     values = array_at(job[SOURCE], (num_rows, num_units), value_type)
-                    num_nan += np.int64(pack_rows(values, start, stop, thresholds, infinity, patterns))
+                    how = thresholds, infinity, target
+                    num_nan += np.int64(pack_rows(values, start, stop, *how, patterns))
             if is_hashed:
                 hash_keys = array_at(job[HASH_KEYS], (4, 1 + 2 * num_words), np.uint64)
                 fingerprint_rows(patterns, hash_keys, hashed)
@@ -151,6 +154,8 @@ class RawRows:
         self._scratch_words = self._block * (plan.num_words + 2 + plan.num_columns) + 8
         self._scratch = np.empty((self._threads, self._scratch_words), np.uint64)
         self.size = self.num_nan = 0
+        self._job: Job | None = None
+        self._job_hot: HotKeys | None = None  # the frequent rows that it looks for
         self.release()
 
     @property
@@ -181,7 +186,7 @@ class RawRows:
         """
         form = values.form
         source = [values.address, form.num_evaluations, form.num_units, form.num_inner]
-        source += [form.format.infinity, form.thresholds_address]
+        source += [form.format.infinity, form.thresholds_address, 0]
         grouping = [0, 1, 0, 0]
         if groups is not None:
             positions = max(1, form.num_evaluations // max(1, form.num_samples))
@@ -190,10 +195,23 @@ class RawRows:
         span = [start, stop, self._plan.num_words]
         self._add(task, source, span, grouping, (stop - start) * form.num_units, hot, room)
 
+    def again(self, address: int, target: int, hot: HotKeys | None) -> int | None:
+        """As `RawKeys.again`."""
+        job = self._job
+        if job is None or hot is not self._job_hot or self.size + job.fields[NUM_ROWS] > len(self._rows):
+            return None
+        fields = job.fields
+        fields[SOURCE], fields[TARGET], fields[RAW] = address, target, self._rows.ctypes.data
+        fields[RAW_SIZE], fields[NUM_NAN] = self.size, 0
+        job.run()
+        self.size, num_nan = fields[RAW_SIZE], fields[NUM_NAN]
+        self.num_nan += num_nan
+        return num_nan
+
     def add_words(self, words: np.ndarray, hot: HotKeys | None, room: int, *, are_rows: bool = False) -> None:
         """Add patterns uint64 (E, W) without groups, or rows uint64 (E, C) that are complete."""
         is_hashed = self._plan.is_fingerprint and not are_rows
-        source = [words.ctypes.data, len(words), 1, 1, 0, 0]
+        source = [words.ctypes.data, len(words), 1, 1, 0, 0, 0]
         task = _task("words", np.uint64, self._plan.num_columns, is_hashed)
         work = VALUES_OF_A_WORD * words.size
         self._add(task, source, [0, *words.shape], [0, 1, 0, 0], work, hot, room)
@@ -218,6 +236,7 @@ class RawRows:
         fields = [*source, *span, self._block, self._hash_keys.ctypes.data, *grouping]
         fields += [0, 0] if hot is None else [hot.slots_address, hot.hits_for(threads)]
         fields += [self._scratch.ctypes.data, self._scratch_words, self._rows.ctypes.data, self.size, 0]
-        done = task.run(-(-num_rows // self._block), threads, fields)
+        self._job, self._job_hot = task.job(-(-num_rows // self._block), threads, fields), hot
+        done = self._job.run()
         self.size = done[RAW_SIZE]
         self.num_nan += done[NUM_NAN]

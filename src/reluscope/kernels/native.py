@@ -18,18 +18,21 @@ import ctypes
 from array import array
 from collections.abc import Callable
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import carray, cfunc, types
 from numba.extending import intrinsic
+from torch import get_num_threads
 
 from reluscope.kernels import openmp, pool
 from reluscope.kernels.jit import inlined
 
 __all__ = [
     "HEADER",
+    "Job",
     "NativeTask",
     "array_at",
     "atomic_add",
@@ -135,6 +138,40 @@ def claim_own(job, thread):  # pragma: no cover - compiled
     return np.int64(-1)
 
 
+class Job:
+    """A task and its fields, ready to run, and to run again once the caller has changed some of the fields.
+
+    Attributes:
+        fields: int64, those of the head and those of the task, in memory that stays.
+    """
+
+    __slots__ = ("_address", "_allowed", "_entry", "_left", "_shares", "fields")
+
+    def __init__(
+        self, entry: Callable[[int], None], num_blocks: int, num_threads: int, fields: list[int]
+    ) -> None:
+        allowed = max(1, min(num_threads, num_blocks))
+        edges = [num_blocks * thread // allowed for thread in range(allowed + 1)]
+        self._entry, self._allowed, self._left = entry, allowed, HEADER + len(fields)
+        self._shares = array("q", [stop - start for start, stop in pairwise(edges)])
+        self.fields = array("q", (0, num_blocks, 0, allowed, self._left, 0, *fields, *self._shares))
+        self._address = self.fields.buffer_info()[0]
+
+    def run(self) -> array[int]:
+        """Do all blocks; returns the fields as the task left them."""
+        fields, team = self.fields, None
+        fields[NEXT] = fields[ENTERED] = fields[THREAD_NUMBER] = 0
+        fields[self._left :] = self._shares
+        if self._allowed == 1:
+            self._entry(self._address)
+        elif (team := openmp.team()) is None:
+            pool.run_on_threads(self._entry, self._address, self._allowed)
+        else:
+            fields[THREAD_NUMBER] = team.thread_number
+            team.parallel(self._entry, self._address, max(self._allowed, get_num_threads()), 0)
+        return fields
+
+
 class NativeTask:
     """A task, compiled when it is first run and kept on disk from then on."""
 
@@ -150,15 +187,10 @@ class NativeTask:
     def _entry(self) -> Callable[[int], None]:
         return _Entry(self._compiled.address or 0)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
+    def job(self, num_blocks: int, num_threads: int, fields: list[int]) -> Job:
+        """A job of so many blocks on up to so many threads."""
+        return Job(self._entry, num_blocks, num_threads, fields)
+
     def run(self, num_blocks: int, num_threads: int, fields: list[int]) -> array[int]:
         """Do all blocks on up to so many threads; returns the whole job as the task left it."""
-        allowed = max(1, min(num_threads, num_blocks))
-        shares = [num_blocks * (t + 1) // allowed - num_blocks * t // allowed for t in range(allowed)]
-        job = array("q", (0, num_blocks, 0, allowed, HEADER + len(fields), 0, *fields, *shares))
-        address = job.buffer_info()[0]
-        if allowed == 1:
-            self._entry(address)
-        else:
-            job[THREAD_NUMBER] = openmp.thread_number()
-            pool.run_native(self._entry, address, allowed)
-        return job
+        return Job(self._entry, num_blocks, num_threads, fields).run()

@@ -4,6 +4,8 @@ Axes: E evaluations, U units, S outer and T inner axis of the "planes" layout, W
 evaluation e holds units 64 w .. 64 w + 63, bit b for unit 64 w + b. Limits: none on E, U, S, T but memory;
 offsets are 64-bit.
 
+A `target` is the address where max(value, 0) is written on the way, laid out as the values, or 0; see `rectify`.
+
 Both layouts compare 64 neighbours in memory at once and get the answers as the bits of one integer. Numba has
 no vector type, so three intrinsics write the LLVM vector operations: on AVX-512 one comparison yields 16
 bits, other targets get what LLVM makes of it.
@@ -19,6 +21,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from reluscope.kernels.jit import inlined, kernel
+from reluscope.kernels.native import array_at
+from reluscope.kernels.rectify import rectify_planes, rectify_span
 
 __all__ = ["pack_planes", "pack_rows", "pack_tight", "spread_bits"]
 
@@ -102,17 +106,18 @@ _popcount = _make_popcount()
 REGISTER_BITS = 512
 
 
-def _make_pack_above() -> Any:
+def _make_pack_above(*, rectifies: bool) -> Any:
     @intrinsic
-    def pack_above(typingctx, address, offset, num_words, target, start, infinity):
+    def pack_above(typingctx, address, offset, num_words, words, start, infinity, target):
         """Pack 64 num_words integers from number `offset` on at address: bit on where one, signed, is not below start.
 
-        Writes uint64 to the address `target`. Returns 1 if one of them, its sign shifted out, exceeds infinity, else 0. A
+        Writes uint64 to the address `words`, and where this rectifies max(value, 0) from number `offset` on at `target`.
+        Returns 1 if one of them, its sign shifted out, exceeds infinity, else 0. A
         whole loop: between two words a vector holds the greatest so far, which no other code could keep in a register.
         """
 
         def generate(context, builder, signature, args):
-            address, offset, num_words, target, start, infinity = args
+            address, offset, num_words, words, start, infinity, target = args
             element, lanes = start.type, REGISTER_BITS // start.type.width
             vector, word_type = ir.VectorType(element, lanes), ir.IntType(64)
             num_vectors = 64 // lanes
@@ -125,7 +130,10 @@ def _make_pack_above() -> Any:
                 return builder.shuffle_vector(seed, undefined, zeros)
 
             values = builder.gep(builder.inttoptr(address, element.as_pointer()), [offset])
-            words = builder.inttoptr(target, word_type.as_pointer())
+            targets = builder.gep(builder.inttoptr(target, element.as_pointer()), [offset])
+            words = builder.inttoptr(words, word_type.as_pointer())
+            least = broadcast(builder.add(builder.shl(one, ir.Constant(element, element.width - 1)), one))
+            largest = broadcast(infinity)
             kink, limit = broadcast(builder.sub(start, one)), broadcast(builder.shl(infinity, one))
             ones, nothing = ir.Constant(vector, [1] * lanes), ir.Constant(vector, [0] * lanes)
             before = builder.block
@@ -145,6 +153,12 @@ def _make_pack_above() -> Any:
                 )
                 pointer = builder.bitcast(builder.gep(values, [place]), vector.as_pointer())
                 loaded = builder.load(pointer, align=element.width // 8)
+                if rectifies:
+                    is_below = builder.icmp_unsigned("<", builder.sub(loaded, least), largest)
+                    pointer = builder.bitcast(builder.gep(targets, [place]), vector.as_pointer())
+                    builder.store(
+                        builder.select(is_below, nothing, loaded), pointer, align=element.width // 8
+                    )
                 flags = builder.bitcast(builder.icmp_signed(">", loaded, kink), ir.IntType(lanes))
                 bits = builder.shl(builder.zext(flags, word_type), ir.Constant(word_type, step * lanes))
                 word = builder.or_(word, bits)
@@ -169,16 +183,24 @@ def _make_pack_above() -> Any:
             found = builder.icmp_unsigned("!=", beyond, ir.Constant(ir.IntType(lanes), 0))
             return builder.zext(found, word_type)
 
-        return types.int64(types.intp, types.intp, types.intp, types.intp, start, start), generate
+        return types.int64(types.intp, types.intp, types.intp, types.intp, start, start, types.intp), generate
 
     return pack_above
 
 
-_pack_above = _make_pack_above()
+_pack_above, _pack_above_and_rectify = _make_pack_above(rectifies=False), _make_pack_above(rectifies=True)
 
 
 _range_1, _range_16, _range_32, _range_64 = (_make_range_mask(lanes) for lanes in (1, 16, 32, 64))
 _nan_1, _nan_16, _nan_32, _nan_64 = (_make_nan_mask(lanes) for lanes in (1, 16, 32, 64))
+
+
+@inlined
+def _packed(address, first, num_words, words, start, infinity, target):  # pragma: no cover - compiled
+    """`pack_above` with or without a target; whether no NaN was met, and the words hold."""
+    if target == 0:
+        return _pack_above(address, first, num_words, words, start, infinity, 0) == 0
+    return _pack_above_and_rectify(address, first, num_words, words, start, infinity, target) == 0
 
 
 @inlined
@@ -213,7 +235,7 @@ def _masks(address, size, offset, count, ranges, infinity):  # pragma: no cover 
 
 
 @kernel
-def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
+def pack_rows(values, start, stop, thresholds, infinity, target, words):  # pragma: no cover - compiled
     """Pack evaluations start..stop of values uint (E, U), one kink, into words uint64 (stop - start, W).
 
     `thresholds` is a row of `Values.thresholds`. Returns the number of NaN.
@@ -228,8 +250,11 @@ def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no c
     if rest == 0 and words.shape[1] == num_full and ranges[3] == 0:
         size = num_full * (stop - start)
         first = start * num_units
-        if _pack_above(address, first, size, words.ctypes.data, ranges[0], infinity) == 0:
+        if _packed(address, first, size, words.ctypes.data, ranges[0], infinity, target):
             return num_nan
+    elif target != 0:
+        whole = array_at(target, (values.size,), values.dtype)
+        rectify_span(values.reshape(-1), whole, start * num_units, stop * num_units, infinity)
     if num_units <= 32 and 64 % num_units == 0:  # several evaluations fill a vector
         together = 64 // num_units
         kept = FULL >> np.uint64(64 - num_units)
@@ -255,7 +280,7 @@ def pack_rows(values, start, stop, thresholds, infinity, words):  # pragma: no c
 
 
 @kernel
-def pack_tight(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
+def pack_tight(values, start, stop, thresholds, infinity, target, words):  # pragma: no cover - compiled
     """Pack evaluations start..stop of values uint (E, U) side by side, 64 / U to a word; U divides 64.
 
     `words` uint64 holds (stop - start) U bits, the first evaluation lowest; what the last word has no evaluation for is 0.
@@ -266,9 +291,8 @@ def pack_tight(values, start, stop, thresholds, infinity, words):  # pragma: no 
     first, last = start * values.shape[1], stop * values.shape[1]
     num_full = (last - first) // 64
     num_nan = np.uint64(0)
-    if (
-        low_length != 0
-        or _pack_above(address, first, num_full, words.ctypes.data, start_above, infinity) != 0
+    if low_length != 0 or not _packed(
+        address, first, num_full, words.ctypes.data, start_above, infinity, target
     ):
         for word in range(num_full):
             offset = first + 64 * word
@@ -282,6 +306,9 @@ def pack_tight(values, start, stop, thresholds, infinity, words):  # pragma: no 
         ranges = (start_above, length, low_start, low_length)
         above, nan = _masks(address, values.size, first + 64 * num_full, rest, ranges, infinity)
         words[num_full] = above
+        if target != 0:
+            whole = array_at(target, (values.size,), values.dtype)
+            rectify_span(values.reshape(-1), whole, first + 64 * num_full, last, infinity)
         num_nan += _popcount(nan)
     return num_nan
 
@@ -311,7 +338,7 @@ def _transpose(matrix, size):  # pragma: no cover - compiled
 
 
 @kernel
-def pack_planes(values, start, stop, thresholds, infinity, words):  # pragma: no cover - compiled
+def pack_planes(values, start, stop, thresholds, infinity, target, words):  # pragma: no cover - compiled
     """Pack evaluations start..stop of values uint (S, U, T), one kink, into words uint64 (stop - start, W).
 
     Reads up to 64 neighbours along T for each of up to 64 units, then transposes the bits, in blocks of 16 or
@@ -322,6 +349,9 @@ def pack_planes(values, start, stop, thresholds, infinity, words):  # pragma: no
     num_units, num_inner = values.shape[1], values.shape[2]
     num_nan = np.uint64(0)
     matrix = np.zeros(64, np.uint64)
+    if target != 0:
+        whole = array_at(target, (values.size,), values.dtype)
+        rectify_planes(values.reshape(-1), whole, values.shape, start, stop, infinity)
     evaluation = start
     while evaluation < stop:
         outer, inner = evaluation // num_inner, evaluation % num_inner

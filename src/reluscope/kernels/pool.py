@@ -19,7 +19,7 @@ import numpy as np
 from reluscope.errors import KernelError
 from reluscope.kernels import openmp
 
-__all__ = ["num_threads", "run", "run_native", "scratch", "split"]
+__all__ = ["num_threads", "run", "run_on_threads", "scratch", "split"]
 
 Result = TypeVar("Result")
 
@@ -69,9 +69,9 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
             except BaseException as error:
                 errors[index] = error
 
-    run_team = openmp.team_runner()
-    if run_team is not None:
-        run_team(work, len(tasks))
+    team = openmp.team()
+    if team is not None:
+        openmp.run_team(team, work, len(tasks))
     else:
         _run_threads(work, len(tasks))
     if errors:
@@ -79,10 +79,9 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     return cast(list[Result], results)
 
 
-def run_native(entry: Callable[[int], None], job: int, size: int) -> None:
-    """Call `entry(job)`, a compiled function that takes an address and releases the GIL, on `size` threads or more."""
-    if not openmp.run_native(entry, job, size):
-        _run_threads(partial(entry, job), size)
+def run_on_threads(entry: Callable[[int], None], job: int, size: int) -> None:
+    """Call `entry(job)`, a compiled function that takes an address and releases the GIL, on `size` threads of our own."""
+    _run_threads(partial(entry, job), size)
 
 
 def _run_threads(work: Callable[[], None], size: int) -> None:

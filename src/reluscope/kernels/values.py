@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from reluscope.errors import KernelError, UnitAxisError
+from reluscope.kernels.rectify import can_rectify
 
 __all__ = [
     "FORMATS",
@@ -69,6 +70,7 @@ class Form:
             Above k >= 0 lie the bits (k, +inf]; above k < 0 lie [+0, +inf] and the negative magnitudes [0, |k|).
             A length instead of an end lets one unsigned comparison, bits - start < length, test a range; no range
             holds a NaN.
+        can_rectify: whether the kernels can compute the ReLU of the values.
         thresholds_address: where they lie.
     """
 
@@ -86,6 +88,7 @@ class Form:
     num_words: int = field(init=False)
     num_evaluations: int = field(init=False)
     num_values: int = field(init=False)
+    can_rectify: bool = field(init=False)
     thresholds: np.ndarray = field(init=False)
     thresholds_address: int = field(init=False)
 
@@ -96,6 +99,7 @@ class Form:
             "num_words": (width + 63) // 64,
             "num_evaluations": self.num_outer * self.num_inner,
             "num_values": self.num_outer * self.num_units * self.num_inner,
+            "can_rectify": self.kinks == (0.0,) and can_rectify(getattr(torch, self.format.name)),
             "thresholds": thresholds,
             "thresholds_address": thresholds.ctypes.data,
         }.items():

@@ -7,7 +7,7 @@ from reluscope.observe.listing import sites
 from reluscope.observe.mode import ObservationMode
 from reluscope.observe.observation import Observation, observe
 from reluscope.observe.probe import Probe
-from reluscope.observe.sites import Site, SiteBatch, Unobserved
+from reluscope.observe.sites import Lane, Site, SiteBatch, Unobserved
 
 __all__ = [  # noqa: RUF022 - grouped by file
     # listing.py
@@ -20,6 +20,7 @@ __all__ = [  # noqa: RUF022 - grouped by file
     # probe.py
     "Probe",
     # sites.py
+    "Lane",
     "Site",
     "SiteBatch",
     "Unobserved",

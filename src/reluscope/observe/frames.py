@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from reluscope.observe.activations import ActivationCall, is_activation_module
+from reluscope.observe.activations import is_activation_module
 
 if TYPE_CHECKING:
     from reluscope.observe.subject import Inventory
@@ -28,7 +28,15 @@ Forward = Callable[..., Any]
 # They call no activation and write to no parameter, whatever they are given.
 _PLAIN = frozenset(
     (
-        *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear),
+        *(
+            nn.Conv1d,
+            nn.Conv2d,
+            nn.Conv3d,
+            nn.ConvTranspose1d,
+            nn.ConvTranspose2d,
+            nn.ConvTranspose3d,
+            nn.Linear,
+        ),
         *(nn.LayerNorm, nn.GroupNorm, nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten),
         *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
         *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
@@ -99,8 +107,8 @@ def _known(module: nn.Module, forward: Forward, frame: Frame, watcher: Watcher) 
         return forward
     if kind in _BATCH_NORMS:
         return _with_batch_statistics(module) if watcher.normalises_with_batch else forward
-    if kind is nn.ReLU:
-        return _announced(forward, frame, watcher)
+    if kind is nn.ReLU and isinstance(module, nn.ReLU):
+        return _announced(module, forward, frame, watcher)
     return None
 
 
@@ -114,9 +122,9 @@ def _with_batch_statistics(norm: Any) -> Forward:
     return normalise
 
 
-def _announced(forward: Forward, frame: Frame, watcher: Watcher) -> Forward:
+def _announced(module: nn.ReLU, forward: Forward, frame: Frame, watcher: Watcher) -> Forward:
     def rectify(input: torch.Tensor) -> torch.Tensor:
-        watcher.activation(frame, ActivationCall("relu", input))
-        return forward(input)
+        result = watcher.relu(frame, input, in_place=module.inplace)
+        return forward(input) if result is None else result
 
     return rectify

@@ -19,7 +19,15 @@ from reluscope.observe.hooks import list_silent_hooks
 from reluscope.observe.mode import ObservationMode
 from reluscope.observe.parameters import ParameterKeeper
 from reluscope.observe.probe import Probe, probe_tensors
-from reluscope.observe.sites import Site, SiteBatch, Unobserved, check_same_sites, check_selection, matches
+from reluscope.observe.sites import (
+    Lane,
+    Site,
+    SiteBatch,
+    Unobserved,
+    check_same_sites,
+    check_selection,
+    matches,
+)
 from reluscope.observe.state import find_hidden_modules, kept_attributes
 from reluscope.observe.subject import Inventory, check_model, list_scripted, named_parameters, take_inventory
 from reluscope.observe.watcher import BatchInfo, Watcher
@@ -53,6 +61,7 @@ def observe(
     mode: ObservationMode,
     consume: Callable[[SiteBatch], None],
     *,
+    lane: Callable[[Site], Lane | None] | None = None,
     expected: Sequence[Site] | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Observation:
@@ -67,6 +76,7 @@ def observe(
         mode: what is observed, and in which state.
         consume: called once per selected site and batch, in the order of the forward pass, before the
             activation runs.
+        lane: asked for every selected site when the first batch has passed: a short way for the others, or None.
         expected: the sites of an earlier observation, which this one must visit again.
         on_batch: called after each batch with its index, from 0, and the number of batches.
 
@@ -79,7 +89,7 @@ def observe(
         ProbeError: `batch_norm="batch"` and a batch of one.
         MeasurementError: the forward pass changed a parameter in a way that cannot be undone.
     """
-    watcher, unobserved = run_pass(model, probe, mode, consume, expected, on_batch)
+    watcher, unobserved = run_pass(model, probe, mode, consume, expected, on_batch, lane=lane)
     if not watcher.sites:
         raise NoSitesError(_no_sites(unobserved))
     return Observation(
@@ -98,6 +108,7 @@ def run_pass(
     expected: Sequence[Site] | None,
     on_batch: Callable[[int, int], None] | None,
     *,
+    lane: Callable[[Site], Lane | None] | None = None,
     first_only: bool = False,
 ) -> tuple[Watcher, list[Unobserved]]:
     """`observe` without the demand for a site; `first_only` stops after one batch."""
@@ -111,7 +122,7 @@ def run_pass(
         norms = nn.modules.batchnorm._BatchNorm
         if mode.batch_norm == "batch" and any(isinstance(one, norms) for one in everything):
             refuse()
-        watcher = Watcher(mode, inventory.modules.keys(), consume, parameters, refuse)
+        watcher = Watcher(mode, inventory.modules.keys(), consume, parameters, refuse, lane=lane)
         unobserved = [*list_silent_hooks(inventory.modules), *list_scripted(inventory)]
         with _guarded(inventory, everything, parameters, watcher, mode):
             for index in _watched_batches(inventory, probe, watcher):

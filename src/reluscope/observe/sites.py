@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from reluscope.observe.axes import UnitAxis
 from reluscope.observe.mode import ObservationMode
 
 __all__ = [
+    "Lane",
     "Site",
     "SiteBatch",
     "Unobserved",
@@ -85,6 +86,12 @@ class Unobserved:
     def as_dict(self) -> dict[str, str]:
         """The fields in plain values."""
         return asdict(self)
+
+
+# A short way for further batches of a site: takes the pre-activations and, where the activation is a ReLU, the tensor that
+# is to get its result (the same one, in place, or another that is laid out alike). Returns whether it wrote that result,
+# so that the activation need not run; None if it did nothing at all, and the batch must go to the consumer.
+Lane = Callable[[torch.Tensor, torch.Tensor | None], bool | None]
 
 
 class SiteBatch(NamedTuple):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
+from torch.autograd.graph import increment_version
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -20,7 +22,15 @@ from reluscope.observe.mode import ObservationMode
 from reluscope.observe.names import Namer
 from reluscope.observe.parameters import ParameterKeeper, writes_in_place
 from reluscope.observe.samples import SampleTags
-from reluscope.observe.sites import Site, SiteBatch, Unobserved, check_same_sites, describe_site, matches
+from reluscope.observe.sites import (
+    Lane,
+    Site,
+    SiteBatch,
+    Unobserved,
+    check_same_sites,
+    describe_site,
+    matches,
+)
 
 __all__ = ["BatchInfo", "Watcher"]
 
@@ -52,6 +62,23 @@ class _Decision:
     site: Site | None
     selected: bool
 
+    def is_of(self, frame: Frame, operation: str) -> bool:
+        return self.path == frame.path and self.operation == operation
+
+
+def _labels(sites: Iterable[Site]) -> list[Label]:
+    return [(site.name, site.operation, site.width) for site in sites]
+
+
+def _is_bare(tensor: torch.Tensor) -> bool:
+    """Whether nothing but its values makes a tensor: no subclass, gradient, tangent or dispatch mode looks at what is done."""
+    return (
+        type(tensor) is torch.Tensor
+        and not tensor.requires_grad
+        and forward_ad._current_level < 0
+        and torch._C._len_torch_dispatch_stack() == 0
+    )
+
 
 class Watcher(TorchFunctionMode):
     """Watches one measurement, batch after batch; the first batch fixes the list of sites.
@@ -62,6 +89,7 @@ class Watcher(TorchFunctionMode):
         consume: receives the selected sites' batches, before the activation runs.
         parameters: told of every call that may write to a parameter, before it runs.
         refuse_batch_norm: called when a batch norm is met that must not be normalised with the batch.
+        lane: gives a selected site's short way for further batches, or None.
     """
 
     def __init__(
@@ -71,6 +99,8 @@ class Watcher(TorchFunctionMode):
         consume: Callable[[SiteBatch], None],
         parameters: ParameterKeeper,
         refuse_batch_norm: Callable[[], None],
+        *,
+        lane: Callable[[Site], Lane | None] | None = None,
     ) -> None:
         super().__init__()
         self.stack: list[Frame] = [Frame("", False)]
@@ -80,7 +110,9 @@ class Watcher(TorchFunctionMode):
         self._mode, self._paths, self._consume = mode, paths, consume
         self._parameters, self._refuse_batch_norm = parameters, refuse_batch_norm
         self._handlers: dict[Any, Callable[..., Any] | None] = self._make_handlers()
+        self._lane_of = lane
         self._decisions: list[_Decision] = []
+        self._lanes: list[Lane | None] = []  # of each decision, from the second batch on
         self._samples, self._masks = SampleTags(), MaskTracker()
         self._tags = AxisTags(self._samples)
         self._first = True
@@ -94,22 +126,30 @@ class Watcher(TorchFunctionMode):
         self._batch = batch
         if self._first:
             self._samples.begin(inputs, batch.num_samples)
+        elif not self._lanes and self._lane_of is not None:
+            self._lanes = [
+                self._lane_of(one.site) if one.selected and one.site else None for one in self._decisions
+            ]
         self._namer = Namer(self._paths)
-        self._found: list[Label] = []
-        self._cursor = 0
+        self._different: list[Label] = []  # sites since the first that differs from those of the first batch
+        self._cursor = 0  # recognised calls up to there
 
     def end(self) -> None:
         """Check that the batch visited what the first one did."""
         if self.failure is not None:
             raise self.failure  # the model's own `except` swallowed it
         if not self._first:
-            check_same_sites(self.labels, self._found, f"in batch {self._batch.index} than in batch 0")
+            found = [
+                *_labels(one.site for one in self._decisions[: self._cursor] if one.site),
+                *self._different,
+            ]
+            check_same_sites(self.labels, found, f"in batch {self._batch.index} than in batch 0")
         self._first = False
 
     @property
     def labels(self) -> list[Label]:
         """(name, operation, width) of every site."""
-        return [(site.name, site.operation, site.width) for site in self.sites]
+        return _labels(self.sites)
 
     @property
     def normalises_with_batch(self) -> bool:
@@ -151,6 +191,10 @@ class Watcher(TorchFunctionMode):
         handlers: dict[Any, Callable[..., Any] | None] = {}
         for function, recognise in activation_table().items():
             handlers[function] = functools.partial(self._recognised, recognise, writes_in_place(function))
+        for function in (functional.relu, torch.relu, torch.Tensor.relu):
+            handlers[function] = functools.partial(self._relu, False)
+        for function in (torch.relu_, torch.Tensor.relu_):
+            handlers[function] = functools.partial(self._relu, True)
         if self._mode.batch_norm == "batch":
             handlers[functional.batch_norm] = self._batch_norm
             handlers[torch.batch_norm] = self._raw_batch_norm
@@ -175,6 +219,41 @@ class Watcher(TorchFunctionMode):
             self.activation(self.stack[-1], call)
         return self._write(func, args, kwargs) if writes else func(*args, **kwargs)
 
+    def _relu(self, writes: bool, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """F.relu(input, inplace=False), torch.relu(input), input.relu() and their in-place forms."""
+        tensor = args[0] if args else kwargs.get("input", kwargs.get("self"))
+        if not isinstance(tensor, torch.Tensor):
+            return func(*args, **kwargs)
+        if writes:
+            self._parameters.about_to_write(func, args, kwargs)
+        in_place = writes or bool(args[1] if len(args) > 1 else kwargs.get("inplace", False))
+        result = self.relu(self.stack[-1], tensor, in_place=in_place)
+        return func(*args, **kwargs) if result is None else result
+
+    def relu(self, frame: Frame, tensor: torch.Tensor, *, in_place: bool) -> torch.Tensor | None:
+        """A ReLU is about to run: hand its input on if it is a site; its result where it need not run any more."""
+        index = self._cursor
+        lane = self._lanes[index] if index < len(self._lanes) else None
+        if lane is not None and self._decisions[index].is_of(frame, "relu"):
+            output = None
+            if _is_bare(tensor):
+                # The strides of an axis of length 1 mean nothing, and torch chooses others than `empty_like`.
+                output = tensor if in_place else None if 1 in tensor.shape else torch.empty_like(tensor)
+            try:
+                is_written = lane(tensor, output)
+            except BaseException as error:
+                self.failure = error
+                raise
+            if is_written is not None:
+                self._cursor = index + 1
+                if not is_written:
+                    return None
+                if in_place:
+                    increment_version(tensor)
+                return output
+        self.activation(frame, ActivationCall("relu", tensor))
+        return None
+
     def activation(self, frame: Frame, call: ActivationCall) -> None:
         """An activation is about to run: hand its input on if it is a site."""
         if self._first:
@@ -185,8 +264,7 @@ class Watcher(TorchFunctionMode):
         site = decision.site
         if site is None:
             return
-        self._found.append((site.name, site.operation, site.width))
-        if decision.selected and not self._diverged:
+        if decision.selected:
             batch = self._batch
             try:
                 self._consume(
@@ -229,20 +307,18 @@ class Watcher(TorchFunctionMode):
 
     def _follow(self, frame: Frame, call: ActivationCall) -> _Decision | None:
         """Later batches: the decision of the first, or None once the calls differ from it."""
-        index = self._cursor
-        self._cursor += 1
-        if not self._diverged and index < len(self._decisions):
-            decision = self._decisions[index]
-            if decision.path == frame.path and decision.operation == call.operation:
-                site = decision.site
-                if site is None:
-                    return decision
-                shape = call.tensor.shape
-                if len(shape) > site.channel_dim and shape[site.channel_dim] == site.num_units:
+        if not self._diverged and self._cursor < len(self._decisions):
+            decision = self._decisions[self._cursor]
+            if decision.is_of(frame, call.operation):
+                site, shape = decision.site, call.tensor.shape
+                if site is None or (
+                    len(shape) > site.channel_dim and shape[site.channel_dim] == site.num_units
+                ):
+                    self._cursor += 1
                     return decision
         if not self._diverged:
-            self._diverged = True
-            for decision in self._decisions[:index]:
+            self._diverged, self._lanes = True, []
+            for decision in self._decisions[: self._cursor]:
                 if decision.site is not None:
                     self._namer.name(decision.base)
         # From here on only for the text of the error: names as a first batch would give them.
@@ -250,9 +326,8 @@ class Watcher(TorchFunctionMode):
         if not hidden and (not call.guarded or self._is_batch(call.tensor)):
             base = self._namer.base(frame.path, call.operation, is_module_call=frame.is_activation)
             axis = self._tags.find(call.tensor).axis
-            self._found.append(
-                (self._namer.name(base), call.operation, call.tensor.shape[axis] * len(call.kinks))
-            )
+            width = call.tensor.shape[axis] * len(call.kinks)
+            self._different.append((self._namer.name(base), call.operation, width))
         return None
 
     def _is_batch(self, tensor: torch.Tensor) -> bool:

@@ -13,12 +13,21 @@ from reluscope.kernels import dispatch
 from reluscope.kernels.fingerprint import DEFAULT_SEED, check_seed
 from reluscope.kernels.gpu_values import DeviceValues
 from reluscope.kernels.plan import Finished, KeyPlan
-from reluscope.kernels.values import Preactivations, Values, as_values
+from reluscope.kernels.values import Form, Preactivations, Values, as_values
 from reluscope.patterns.budget import Budget, BudgetedAccumulator
 from reluscope.patterns.counts import JointCounts, PatternCounts, check_width
 from reluscope.patterns.estimate import EstimatedCounts
 
 __all__ = ["PatternCounter", "count_keys", "count_patterns", "pack_patterns"]
+
+
+class _Last:
+    """How the last batch lay in memory, while the next one that lies so can be counted by `repeat`."""
+
+    __slots__ = ("dtype", "form", "shape", "strides")
+
+    def __init__(self, batch: torch.Tensor, form: Form) -> None:
+        self.shape, self.strides, self.dtype, self.form = batch.shape, batch.stride(), batch.dtype, form
 
 
 class PatternCounter:
@@ -73,6 +82,7 @@ class PatternCounter:
         )
         self._finished: Finished | None = None
         self._is_closed = False
+        self._last: _Last | None = None
 
     def update(
         self,
@@ -105,8 +115,11 @@ class PatternCounter:
             raise DistributionError("this counter was closed; open another one to count more")
         if not self._has_home:
             self._settle(preactivations)
+        self._last = last = None
         if self._home is None and type(preactivations) is torch.Tensor and preactivations.is_cpu:
             values = as_values(preactivations, channel_dim, kinks)
+            if groups is None and values.address == preactivations.data_ptr():  # where it lies, not a copy
+                last = _Last(preactivations, values.form)
         else:
             values = dispatch.values_at(self._home, preactivations, channel_dim, kinks)
         if values.form.width != self.width:
@@ -119,6 +132,44 @@ class PatternCounter:
         self._num_nan += self._accumulator.add(values, group_of_sample)
         self.num_evaluations += values.form.num_evaluations
         self.num_values += values.form.num_values
+        self._last = last
+
+    def repeat(self, preactivations: torch.Tensor, target: torch.Tensor | None = None) -> bool | None:
+        """Count a batch that lies in memory as the last one did, in the least time, and run its ReLU on the way.
+
+        Between two operations of a forward pass Python is slow, since they leave none of it in the caches: this takes a
+        fifth of what `update` does there.
+
+        Args:
+            preactivations: with the axis of units and the kinks of the last batch, without groups.
+            target: where max(x, 0) is written if the kernels can do that in the same pass over memory; laid out as the
+                pre-activations, their very memory or none in common. The result is torch's bit for bit.
+
+        Returns:
+            Whether the target was written; None where nothing was done, because the batch lies otherwise or there is no
+            shorter way: `update` must count it.
+        """
+        last = self._last
+        if (
+            last is None
+            or preactivations.shape != last.shape
+            or preactivations.stride() != last.strides
+            or preactivations.dtype != last.dtype
+            or type(preactivations) is not torch.Tensor
+            or not preactivations.is_cpu
+            or preactivations.is_neg()
+        ):
+            return None
+        form = last.form
+        place = target.data_ptr() if target is not None and form.can_rectify else 0
+        num_nan = self._accumulator.again(preactivations.data_ptr(), place)
+        if num_nan is None:
+            return None
+        self._finished = None
+        self._num_nan += num_nan
+        self.num_evaluations += form.num_evaluations
+        self.num_values += form.num_values
+        return place != 0
 
     def _settle(self, batch: Preactivations) -> None:
         """Count where the first batch lies."""
@@ -140,7 +191,7 @@ class PatternCounter:
         if not self._is_closed:
             pairs = pairs and self.num_groups > 0 and self.is_exact
             self._finished = self._accumulator.finish(pairs=pairs, last=True)
-            self._is_closed = True
+            self._is_closed, self._last = True, None
 
     @property
     def is_exact(self) -> bool:
