@@ -25,18 +25,14 @@ __all__ = ["Frame", "framed_modules"]
 
 Forward = Callable[..., Any]
 
-# They call no activation and write to no parameter, whatever they are given.
+# The stack of function modes that torch keeps.
+_height, _mode_at = torch._C._len_torch_function_stack, torch._C._get_function_stack_at
+_pop, _push = torch._C._pop_torch_function_stack, torch._C._push_on_torch_function_stack
+
+# Of one argument; they call no activation and write to no parameter, whatever that is.
 _PLAIN = frozenset(
     (
-        *(
-            nn.Conv1d,
-            nn.Conv2d,
-            nn.Conv3d,
-            nn.ConvTranspose1d,
-            nn.ConvTranspose2d,
-            nn.ConvTranspose3d,
-            nn.Linear,
-        ),
+        *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear),
         *(nn.LayerNorm, nn.GroupNorm, nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten),
         *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
         *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
@@ -75,56 +71,69 @@ def _framed(module: nn.Module, frame: Frame, watcher: Watcher) -> Forward:
         finally:
             stack.pop()
 
-    quick = _known(module, forward, frame, watcher)
-    chosen = call if quick is None else _aside(quick, call, watcher)
+    chosen = _known(module, frame, watcher, call) or call
     chosen.__wrapped__ = forward  # pyright: ignore  # the signature stays readable: some models look at their own
     return chosen
 
 
-def _aside(quick: Forward, call: Forward, watcher: Watcher) -> Forward:
-    """`quick` with the watcher set aside where it may be, else `call`."""
-    pop, push = torch._C._pop_torch_function_stack, torch._C._push_on_torch_function_stack
+def _known(module: nn.Module, frame: Frame, watcher: Watcher, call: Forward) -> Forward | None:
+    """A forward that sets the watcher aside where it may, else `call`; None where the module's own is not known."""
+    kind = type(module)
+    if "forward" in module.__dict__ or kind.forward.__module__ != kind.__module__:
+        return None
+    if kind in _BATCH_NORMS and watcher.normalises_with_batch:
+        return _batch_norm(module, watcher, call)
+    if kind in _PLAIN or kind in _BATCH_NORMS:
+        return _plain(module.forward, watcher, call)
+    if kind is nn.ReLU and isinstance(module, nn.ReLU):
+        return _relu(module, frame, watcher, call)
+    return None
 
-    def step_aside(*args: Any, **kwargs: Any) -> Any:
-        if not watcher.is_repeating():
-            return call(*args, **kwargs)
-        pop()
+
+# Three closures that look alike, since each further call of a function costs microseconds where nothing of it is cached.
+# Whether the watcher is the one that calls come to is asked every time: a model may enter a mode of its own.
+
+
+def _plain(forward: Forward, watcher: Watcher, call: Forward) -> Forward:
+    def step_aside(input: torch.Tensor) -> torch.Tensor:
+        if watcher.is_first or not (height := _height()) or _mode_at(height - 1) is not watcher:
+            return call(input)
+        _pop()
         try:
-            return quick(*args, **kwargs)
+            return forward(input)
         finally:
-            push(watcher)
+            _push(watcher)
 
     return step_aside
 
 
-def _known(module: nn.Module, forward: Forward, frame: Frame, watcher: Watcher) -> Forward | None:
-    """What a module of torch itself does in its forward, or None where that is not known."""
-    kind = type(module)
-    is_own = "forward" not in module.__dict__ and kind.forward.__module__ == kind.__module__
-    if not is_own:
-        return None
-    if kind in _PLAIN:
-        return forward
-    if kind in _BATCH_NORMS:
-        return _with_batch_statistics(module) if watcher.normalises_with_batch else forward
-    if kind is nn.ReLU and isinstance(module, nn.ReLU):
-        return _announced(module, forward, frame, watcher)
-    return None
-
-
-def _with_batch_statistics(norm: Any) -> Forward:
+def _batch_norm(norm: Any, watcher: Watcher, call: Forward) -> Forward:
     """Without running statistics torch takes the batch's, and has nothing to update."""
+    parameters = norm._parameters
 
     def normalise(input: torch.Tensor) -> torch.Tensor:
-        norm._check_input_dim(input)
-        return functional.batch_norm(input, None, None, norm.weight, norm.bias, True, 0.0, norm.eps)
+        if watcher.is_first or not (height := _height()) or _mode_at(height - 1) is not watcher:
+            return call(input)
+        _pop()
+        try:
+            norm._check_input_dim(input)
+            scale, shift = parameters["weight"], parameters["bias"]
+            return functional.batch_norm(input, None, None, scale, shift, True, 0.0, norm.eps)
+        finally:
+            _push(watcher)
 
     return normalise
 
 
-def _announced(module: nn.ReLU, forward: Forward, frame: Frame, watcher: Watcher) -> Forward:
+def _relu(module: nn.ReLU, frame: Frame, watcher: Watcher, call: Forward) -> Forward:
     def rectify(input: torch.Tensor) -> torch.Tensor:
-        result = watcher.relu(frame, input, in_place=module.inplace)
-        return forward(input) if result is None else result
+        if watcher.is_first or not (height := _height()) or _mode_at(height - 1) is not watcher:
+            return call(input)
+        _pop()
+        try:
+            result = watcher.relu(frame, input, in_place=module.inplace)
+            return functional.relu(input, module.inplace) if result is None else result
+        finally:
+            _push(watcher)
 
     return rectify

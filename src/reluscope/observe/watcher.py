@@ -115,7 +115,7 @@ class Watcher(TorchFunctionMode):
         self._lanes: list[Lane | None] = []  # of each decision, from the second batch on
         self._samples, self._masks = SampleTags(), MaskTracker()
         self._tags = AxisTags(self._samples)
-        self._first = True
+        self.is_first = True
         self._diverged = False
         self._has_batch_norm = False  # none was met yet
 
@@ -124,7 +124,7 @@ class Watcher(TorchFunctionMode):
     def begin(self, batch: BatchInfo, inputs: list[torch.Tensor]) -> None:
         """Get ready for the next batch; `inputs` are the tensors that the model gets."""
         self._batch = batch
-        if self._first:
+        if self.is_first:
             self._samples.begin(inputs, batch.num_samples)
         elif not self._lanes and self._lane_of is not None:
             self._lanes = [
@@ -138,13 +138,13 @@ class Watcher(TorchFunctionMode):
         """Check that the batch visited what the first one did."""
         if self.failure is not None:
             raise self.failure  # the model's own `except` swallowed it
-        if not self._first:
+        if not self.is_first:
             found = [
                 *_labels(one.site for one in self._decisions[: self._cursor] if one.site),
                 *self._different,
             ]
             check_same_sites(self.labels, found, f"in batch {self._batch.index} than in batch 0")
-        self._first = False
+        self.is_first = False
 
     @property
     def labels(self) -> list[Label]:
@@ -155,13 +155,6 @@ class Watcher(TorchFunctionMode):
     def normalises_with_batch(self) -> bool:
         """Whether batch norms take the statistics of each batch."""
         return self._mode.batch_norm == "batch"
-
-    def is_repeating(self) -> bool:
-        """Whether the first batch has passed and calls come to this watcher first: a known module may set it aside."""
-        if self._first:
-            return False
-        height = torch._C._len_torch_function_stack()
-        return height > 0 and torch._C._get_function_stack_at(height - 1) is self
 
     # One call ----------------------------------------------------------------------------------------------
 
@@ -176,7 +169,7 @@ class Watcher(TorchFunctionMode):
             kwargs = {}
         elif "out" in kwargs:
             self._parameters.about_to_write(func, args, kwargs)
-        if not self._first:
+        if not self.is_first:
             return func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
         result = func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
         known = canonical(func)
@@ -256,7 +249,7 @@ class Watcher(TorchFunctionMode):
 
     def activation(self, frame: Frame, call: ActivationCall) -> None:
         """An activation is about to run: hand its input on if it is a site."""
-        if self._first:
+        if self.is_first:
             decision = self._decide(frame, call)
             self._decisions.append(decision)
         elif (decision := self._follow(frame, call)) is None:
