@@ -107,9 +107,12 @@ class RowAccumulator:
             self._add_segments(num_evaluations, partial(self._add_rows, rows, are_rows=True))
             return num_nan
         before = self._raw.num_nan
+        # Room for all that is known to come, so that no row is copied into more.
+        least = min(num_evaluations, self._least_raw) if self._is_alone else 0
 
         def add(start: int, stop: int) -> None:
-            self._raw.add_values(values, start, stop, groups, self._useful(), self._most_raw)
+            room = max(self._most_raw, least)
+            self._raw.add_values(values, start, stop, groups, self._useful(), room)
 
         self._add_segments(num_evaluations, add)
         if groups is None and not is_first and num_evaluations <= SEGMENT:
