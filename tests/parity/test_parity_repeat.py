@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from reluscope.kernels import ingest
+from reluscope.kernels.rectify import can_rectify
 from reluscope.patterns import Budget, PatternCounter
 
 WIDTHS = (1, 3, 8, 16, 17, 32, 33, 64, 65, 128, 130, 200)
@@ -192,3 +193,22 @@ def test_batches_of_many_segments_take_the_long_way(monkeypatch):
         assert counter.repeat(values) is None
     assert counter.counts() == plain.counts()
     assert counter.num_evaluations == np.prod((3, 20, ingest.BLOCK))
+
+
+@pytest.mark.parametrize("width", [4, 24, 100])
+def test_an_empty_batch_is_not_the_one_before_it(width):
+    """As an expert sees it to whom no sample was sent: twice, so that the second lies as the first did."""
+    counter = PatternCounter(width)
+    for _ in range(2):
+        counter.update(torch.randn(5, width))
+    for _ in range(3):
+        if counter.repeat(torch.empty(0, width)) is None:
+            counter.update(torch.empty(0, width))
+    assert counter.num_evaluations == counter.counts().num_evaluations == 10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_what_torch_gives_is_asked_on_the_cpu(dtype):
+    can_rectify.cache_clear()
+    with torch.device("meta"):
+        assert can_rectify(dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from reluscope.bench import Case, Effort, Progress, run_cases, select
+from reluscope.bench.rows import rows_of
 from reluscope.bench.timing import interleave
 from reluscope.errors import BenchmarkError
 
@@ -97,3 +98,15 @@ def test_progress_goes_through_all_cases():
     assert [(one.case, one.index, one.num_cases, one.share) for one in seen] == [
         (name, index, 2, share) for index, name in enumerate("ab") for share in (0.0, 0.5, 1.0)
     ]
+
+
+def test_what_was_found_is_handed_on_before_a_later_case_fails():
+    def fail(tell):
+        raise KeyboardInterrupt
+
+    rows = rows_of("keys", "a", {"ours": np.ones(3)}, baseline="ours", work=1, unit="keys")
+    cases = [Case(name="a", run=lambda tell: rows), Case(name="b", run=fail)]
+    kept: list[list[str]] = []
+    with pytest.raises(KeyboardInterrupt):
+        run_cases(cases, on_rows=lambda rows: kept.append([row.case for row in rows]))
+    assert kept == [["a"]]

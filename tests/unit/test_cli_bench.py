@@ -35,6 +35,13 @@ def test_counting_ends_with_a_verdict_per_promise(capsys):
     assert {row.case for row in rows} == {"zipf/16"}
 
 
+def test_an_output_that_cannot_be_is_refused_before_anything_runs(capsys, monkeypatch):
+    Path("file").write_text("")
+    monkeypatch.setattr("reluscope.bench.run_cases", lambda *_: pytest.fail("it ran"))
+    assert main(["bench", "counting", "--only", "keys/zipf/16", "-o", "file/counting.csv"]) == 2
+    assert "cannot be written" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
 def test_json_is_json_and_nothing_else(capsys):
     assert main(["bench", "overhead", "--quick", "--only", "scaling", "--json"]) == 0
     out, err = capsys.readouterr()

@@ -53,8 +53,12 @@ def select(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:
     return [case for case in cases if not only or any(_matches(case.name, pattern) for pattern in only)]
 
 
-def run_cases(cases: Sequence[Case], on_progress: Callable[[Progress], None] | None = None) -> list[Row]:
-    """The rows of all cases, in their order."""
+def run_cases(
+    cases: Sequence[Case],
+    on_progress: Callable[[Progress], None] | None = None,
+    on_rows: Callable[[Sequence[Row]], None] | None = None,
+) -> list[Row]:
+    """The rows of all cases, in their order; `on_rows` gets all rows so far whenever a case has ended."""
     rows: list[Row] = []
     for index, case in enumerate(cases):
 
@@ -64,6 +68,8 @@ def run_cases(cases: Sequence[Case], on_progress: Callable[[Progress], None] | N
 
         tell(0.0)
         rows += case.run(tell)
+        if on_rows:
+            on_rows(rows)
         tell(1.0)
     return rows
 

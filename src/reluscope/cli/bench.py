@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +42,8 @@ _Only = Annotated[
 ]
 _List = Annotated[bool, typer.Option("--list", help="List the cases and stop.")]
 _Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="CSV", help="Write every number here.")
+    Path | None,
+    typer.Option("--output", "-o", metavar="CSV", help="Write every number here, after each case."),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 _Quick = Annotated[bool, typer.Option("--quick", help="Tiny sizes: does it work? The numbers mean nothing.")]
@@ -151,10 +153,18 @@ def _run(
         return
     if output is not None and output.is_dir():
         raise typer.BadParameter(f'"{output}" is a folder; name a .csv file.', param_hint="--output")
-    with BenchDisplay(quiet=quiet or as_json) as display:
-        rows = run_cases(chosen, display.show)
+    keep = None
     if output is not None:
-        write_rows(output, rows)
+        # Whatever keeps it from being written shows now, not after an hour; what a case found is kept at once.
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.open("a").close()
+        except OSError as error:
+            text = f'"{output}" cannot be written: {error.strerror}.'
+            raise typer.BadParameter(text, param_hint="--output") from error
+        keep = partial(write_rows, output)
+    with BenchDisplay(quiet=quiet or as_json) as display:
+        rows = run_cases(chosen, display.show, keep)
     verdicts = judge(rows, promised)
     if as_json:
         print_json(

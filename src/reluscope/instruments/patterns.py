@@ -261,7 +261,7 @@ class PatternsCollector:
         """The counter's own short way, where batches need no more than to be counted."""
         state = self._states[site.name]
         is_plain = state.class_evaluations is None and state.hashlist is None
-        return state.counter.repeat if is_plain else None
+        return state.counter.repeat if is_plain and state.counter.can_repeat else None
 
     def finish(self) -> dict[str, PatternsResult]:
         # Popped one by one, so that one site's scratch is gone before the next one's table is built.

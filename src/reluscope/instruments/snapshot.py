@@ -13,7 +13,7 @@ import torch
 from reluscope.errors import InstrumentError, ProbeError, ReluscopeWarning
 from reluscope.instruments.base import Collector, Instrument
 from reluscope.instruments.patterns import Patterns
-from reluscope.observe import Observation, ObservationMode, Probe, Site, SiteBatch, observe
+from reluscope.observe import Lane, Observation, ObservationMode, Probe, Site, SiteBatch, observe
 from reluscope.patterns import AnyCounts
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def take_snapshot(
         probe,
         mode,
         consumers[0] if len(consumers) == 1 else consume,
-        lane=getattr(next(iter(collectors.values())), "lane", None) if len(consumers) == 1 else None,
+        lane=_lane_of(next(iter(collectors.values()))) if len(consumers) == 1 else None,
         expected=expected,
         on_batch=on_batch,
     )
@@ -165,6 +165,16 @@ def take_snapshot(
         results=results,
         seconds=time.perf_counter() - started,
     )
+
+
+def _lane_of(collector: Collector) -> Callable[[Site], Lane | None] | None:
+    """Its `lane`, unless a class derived from that which has it consumes batches in a way of its own."""
+    for kind in type(collector).__mro__:
+        if "lane" in vars(kind):
+            return collector.lane  # pyright: ignore[reportAttributeAccessIssue]
+        if "consume" in vars(kind):
+            return None
+    return None
 
 
 def measure(

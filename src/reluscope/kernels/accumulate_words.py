@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reluscope.kernels.accumulate import MIN_ALONE, MIN_RAW, PIECES, make_all_rows, split_groups
+from reluscope.kernels.accumulate import MIN_RAW, PIECES, make_all_rows, split_groups
 from reluscope.kernels.hot import MAX_HITS, MIN_HIT_RATE, HotKeys
 from reluscope.kernels.ingest import RawKeys
 from reluscope.kernels.plan import Finished, KeyPlan, Load
@@ -24,6 +24,8 @@ SEGMENT = 1 << 20
 # So many bytes of raw keys are not worth a look.
 SMALL = 1 << 21
 SMALL_ALONE = 1 << 25
+# Fewer keys are sorted sooner than frequent ones among them are found.
+MIN_SIFTED = 1 << 18
 # Bytes of raw keys that may wait for each row of the table they would make, 16 bytes itself.
 WAITING = 12
 # The next look at them pays only if they may grow by so much until then.
@@ -124,7 +126,7 @@ class WordAccumulator:
 
     def finish_words(self, words: np.ndarray) -> Finished:
         """`add_words` of rows that are all there are, and `finish`: where few repeat, they are not copied to wait."""
-        if len(words) < MIN_ALONE or self._may_some_repeat(words):
+        if len(words) >= MIN_SIFTED and self._may_some_repeat(words):
             self.add_words(words)
             return self.finish(pairs=False, last=True)
         keys, counts = count_words(words.reshape(-1), self._plan.row_bits)

@@ -250,7 +250,7 @@ class DenseAccumulator:
     def _run(
         self, layout: str, value_type: Any, source: list[int], work: int, groups: np.ndarray | None
     ) -> int:
-        num_rows = source[1]
+        num_rows, self._job = source[1], None
         if num_rows == 0:
             return 0
         self._reserve(num_rows)

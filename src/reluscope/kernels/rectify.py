@@ -33,13 +33,13 @@ _SPECIAL = (
 def can_rectify(dtype: torch.dtype) -> bool:
     """Whether torch's ReLU takes values below zero to 0 and leaves the bits of all others, on this machine.
 
-    That of 16-bit floats does not: it works in float32 and comes back with other NaN.
+    That of 16-bit floats does not: it works in float32 and comes back with other NaN. Asked once per process: one that
+    begins to flush denormals later on (`torch.set_flush_denormal`) may find other ones after its ReLU than here.
     """
     if dtype not in (torch.float32, torch.float64):
         return False
-    values = (
-        torch.tensor(_SPECIAL, dtype=torch.float64).to(dtype).repeat_interleave(5)
-    )  # no multiple of a vector
+    # On the CPU whatever the default device is; their number is no multiple of a vector.
+    values = torch.tensor(_SPECIAL, dtype=torch.float64, device="cpu").to(dtype).repeat_interleave(5)
     expected = torch.where(values < 0, torch.zeros_like(values), values)
     return torch.equal(torch.relu(values).view(torch.uint8), expected.view(torch.uint8))
 

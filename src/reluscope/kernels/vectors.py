@@ -98,17 +98,17 @@ REGISTER_BITS = 512
 
 def _make_pack_above(*, rectifies: bool = False, is_strided: bool = False) -> Any:
     @intrinsic
-    def pack_above(typingctx, address, offset, num_words, words, start, infinity, target):
+    def pack_above(typingctx, address, offset, num_words, words, start, infinity, extra):
         """Pack 64 num_words integers from number `offset` on at address: bit on where one, signed, is not below start.
 
-        Writes uint64 to the address `words`, and where this rectifies max(value, 0) from number `offset` on at `target`;
-        where this is strided, asks for the memory that is `target` values further on, which comes next.
+        Writes uint64 to the address `words`; where this rectifies, max(value, 0) from number `offset` on at the address
+        `extra`; where this is strided, it asks for the memory that is `extra` values further on, which comes next.
         Returns 1 if one of them, its sign shifted out, exceeds infinity, else 0. A
         whole loop: between two words a vector holds the greatest so far, which no other code could keep in a register.
         """
 
         def generate(context, builder, signature, args):
-            address, offset, num_words, words, start, infinity, target = args
+            address, offset, num_words, words, start, infinity, extra = args
             element, lanes = start.type, REGISTER_BITS // start.type.width
             vector, word_type = ir.VectorType(element, lanes), ir.IntType(64)
             num_vectors = 64 // lanes
@@ -124,7 +124,7 @@ def _make_pack_above(*, rectifies: bool = False, is_strided: bool = False) -> An
                 return builder.gep(array, [place])
 
             values = builder.gep(builder.inttoptr(address, element.as_pointer()), [offset])
-            targets = builder.gep(builder.inttoptr(target, element.as_pointer()), [offset])
+            targets = builder.gep(builder.inttoptr(extra, element.as_pointer()), [offset])
             words = builder.inttoptr(words, word_type.as_pointer())
             least = broadcast(builder.add(builder.shl(one, ir.Constant(element, element.width - 1)), one))
             largest = broadcast(infinity)
@@ -148,7 +148,7 @@ def _make_pack_above(*, rectifies: bool = False, is_strided: bool = False) -> An
                 pointer = builder.bitcast(builder.gep(values, [place]), vector.as_pointer())
                 loaded = builder.load(pointer, align=element.width // 8)
                 if is_strided:
-                    following = builder.gep(pointer_to(values, place), [target])
+                    following = builder.gep(pointer_to(values, place), [extra])
                     byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
                     kinds = [ir.Constant(number, kind) for kind in (0, 3, 1)]  # to read, to keep, data
                     signature = ir.FunctionType(ir.VoidType(), [byte, number, number, number])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +29,10 @@ Forward = Callable[..., Any]
 # The stack of function modes that torch keeps.
 _height, _mode_at = torch._C._len_torch_function_stack, torch._C._get_function_stack_at
 _pop, _push = torch._C._pop_torch_function_stack, torch._C._push_on_torch_function_stack
+_is_off = torch._C._is_torch_function_all_disabled
+
+# torch's own, whatever may stand in their place later on.
+_RELU, _BATCH_NORM = functional.relu, functional.batch_norm
 
 # Of one argument; they call no activation and write to no parameter, whatever that is.
 _PLAIN = frozenset(
@@ -39,6 +44,7 @@ _PLAIN = frozenset(
     )
 )
 _BATCH_NORMS = frozenset((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d))
+_KNOWN = _PLAIN | _BATCH_NORMS | {nn.ReLU}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +85,25 @@ def _framed(module: nn.Module, frame: Frame, watcher: Watcher) -> Forward:
 def _known(module: nn.Module, frame: Frame, watcher: Watcher, call: Forward) -> Forward | None:
     """A forward that sets the watcher aside where it may, else `call`; None where the module's own is not known."""
     kind = type(module)
-    if "forward" in module.__dict__ or kind.forward.__module__ != kind.__module__:
+    if kind not in _KNOWN or not all(_is_torchs_own(module, name) for name in ("forward", "_conv_forward")):
         return None
     if kind in _BATCH_NORMS and watcher.normalises_with_batch:
-        return _batch_norm(module, watcher, call)
-    if kind in _PLAIN or kind in _BATCH_NORMS:
-        return _plain(module.forward, watcher, call)
-    if kind is nn.ReLU and isinstance(module, nn.ReLU):
-        return _relu(module, frame, watcher, call)
-    return None
+        return _batch_norm(module, watcher, call) if functional.batch_norm is _BATCH_NORM else None
+    if kind is nn.ReLU:
+        return _relu(module, frame, watcher, call) if functional.relu is _RELU else None
+    return _plain(module.forward, watcher, call)
+
+
+def _is_torchs_own(module: nn.Module, name: str) -> bool:
+    """Whether a method, if there is one, is that of the module's own file: not the instance's, nor one put in its place."""
+    kind = type(module)
+    method = getattr(kind, name, None)
+    return name not in module.__dict__ and (method is None or _is_of(method, kind.__module__))
+
+
+def _is_of(function: object, file: str) -> bool:
+    """Whether a function was written in a file of torch: by its globals, since `functools.wraps` copies its `__module__`."""
+    return isinstance(function, FunctionType) and function.__globals__.get("__name__") == file
 
 
 # Three closures that look alike, since each further call of a function costs microseconds where nothing of it is cached.
@@ -96,7 +112,7 @@ def _known(module: nn.Module, frame: Frame, watcher: Watcher, call: Forward) -> 
 
 def _plain(forward: Forward, watcher: Watcher, call: Forward) -> Forward:
     def step_aside(input: torch.Tensor) -> torch.Tensor:
-        if watcher.is_first or not (height := _height()) or _mode_at(height - 1) is not watcher:
+        if watcher.is_first or _is_off() or not (height := _height()) or _mode_at(height - 1) is not watcher:
             return call(input)
         _pop()
         try:
@@ -109,25 +125,23 @@ def _plain(forward: Forward, watcher: Watcher, call: Forward) -> Forward:
 
 def _batch_norm(norm: Any, watcher: Watcher, call: Forward) -> Forward:
     """Without running statistics torch takes the batch's, and has nothing to update."""
-    parameters = norm._parameters
 
     def normalise(input: torch.Tensor) -> torch.Tensor:
-        if watcher.is_first or not (height := _height()) or _mode_at(height - 1) is not watcher:
+        if watcher.is_first or _is_off() or not (height := _height()) or _mode_at(height - 1) is not watcher:
             return call(input)
         _pop()
         try:
             norm._check_input_dim(input)
-            scale, shift = parameters["weight"], parameters["bias"]
-            return functional.batch_norm(input, None, None, scale, shift, True, 0.0, norm.eps)
+            return functional.batch_norm(input, None, None, norm.weight, norm.bias, True, 0.0, norm.eps)
         finally:
             _push(watcher)
 
     return normalise
 
 
-def _relu(module: nn.ReLU, frame: Frame, watcher: Watcher, call: Forward) -> Forward:
+def _relu(module: Any, frame: Frame, watcher: Watcher, call: Forward) -> Forward:
     def rectify(input: torch.Tensor) -> torch.Tensor:
-        if watcher.is_first or not (height := _height()) or _mode_at(height - 1) is not watcher:
+        if watcher.is_first or _is_off() or not (height := _height()) or _mode_at(height - 1) is not watcher:
             return call(input)
         _pop()
         try:

@@ -35,6 +35,10 @@ from reluscope.observe.sites import (
 __all__ = ["BatchInfo", "Watcher"]
 
 Label = tuple[str, str, int]
+_FULL_FLOATS = (torch.float32, torch.float64)
+# torch's own, whatever may stand in their place later on.
+_RELU_IN_PLACE = (torch.relu_, torch.Tensor.relu_)
+_RELU = (functional.relu, torch.relu, torch.Tensor.relu, *_RELU_IN_PLACE)
 
 _TRANSFORMED = (
     "it is called inside torch.func (vmap, grad, jvp...), where a tensor shows one sample and holds another; "
@@ -71,9 +75,10 @@ def _labels(sites: Iterable[Site]) -> list[Label]:
 
 
 def _is_bare(tensor: torch.Tensor) -> bool:
-    """Whether nothing but its values makes a tensor: no subclass, gradient, tangent or dispatch mode looks at what is done."""
+    """Whether nothing but a tensor's values counts, 32-bit or more: no gradient, tangent, subclass or dispatch mode looks on."""
     return (
         type(tensor) is torch.Tensor
+        and tensor.dtype in _FULL_FLOATS
         and not tensor.requires_grad
         and forward_ad._current_level < 0
         and torch._C._len_torch_dispatch_stack() == 0
@@ -184,10 +189,9 @@ class Watcher(TorchFunctionMode):
         handlers: dict[Any, Callable[..., Any] | None] = {}
         for function, recognise in activation_table().items():
             handlers[function] = functools.partial(self._recognised, recognise, writes_in_place(function))
-        for function in (functional.relu, torch.relu, torch.Tensor.relu):
-            handlers[function] = functools.partial(self._relu, False)
-        for function in (torch.relu_, torch.Tensor.relu_):
-            handlers[function] = functools.partial(self._relu, True)
+        handlers.update(
+            (function, functools.partial(self._relu, function in _RELU_IN_PLACE)) for function in _RELU
+        )
         if self._mode.batch_norm == "batch":
             handlers[functional.batch_norm] = self._batch_norm
             handlers[torch.batch_norm] = self._raw_batch_norm
@@ -217,6 +221,9 @@ class Watcher(TorchFunctionMode):
         tensor = args[0] if args else kwargs.get("input", kwargs.get("self"))
         if not isinstance(tensor, torch.Tensor):
             return func(*args, **kwargs)
+        if "out" in kwargs:  # an operator's: the result belongs there
+            self.activation(self.stack[-1], ActivationCall("relu", tensor))
+            return func(*args, **kwargs)
         if writes:
             self._parameters.about_to_write(func, args, kwargs)
         in_place = writes or bool(args[1] if len(args) > 1 else kwargs.get("inplace", False))
@@ -244,6 +251,7 @@ class Watcher(TorchFunctionMode):
                 if in_place:
                     increment_version(tensor)
                 return output
+            del output  # its memory, before the activation takes as much
         self.activation(frame, ActivationCall("relu", tensor))
         return None
 

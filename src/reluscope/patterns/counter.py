@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,8 @@ class PatternCounter:
         self._finished: Finished | None = None
         self._is_closed = False
         self._last: _Last | None = None
+        # The short way, which only the host's fast kernels have, and not with a look at a budget after every batch.
+        self._again: Callable[[int, int], int | None] | None = getattr(self._accumulator, "again", None)
 
     def update(
         self,
@@ -118,7 +120,9 @@ class PatternCounter:
         self._last = last = None
         if self._home is None and type(preactivations) is torch.Tensor and preactivations.is_cpu:
             values = as_values(preactivations, channel_dim, kinks)
-            if groups is None and values.address == preactivations.data_ptr():  # where it lies, not a copy
+            # Where it lies, not a copy; of an empty batch there is nothing to do again.
+            is_there = values.address == preactivations.data_ptr() and preactivations.numel() > 0
+            if is_there and groups is None and self._again is not None:
                 last = _Last(preactivations, values.form)
         else:
             values = dispatch.values_at(self._home, preactivations, channel_dim, kinks)
@@ -149,9 +153,10 @@ class PatternCounter:
             Whether the target was written; None where nothing was done, because the batch lies otherwise or there is no
             shorter way: `update` must count it.
         """
-        last = self._last
+        last, again = self._last, self._again
         if (
             last is None
+            or again is None
             or preactivations.shape != last.shape
             or preactivations.stride() != last.strides
             or preactivations.dtype != last.dtype
@@ -162,7 +167,7 @@ class PatternCounter:
             return None
         form = last.form
         place = target.data_ptr() if target is not None and form.can_rectify else 0
-        num_nan = self._accumulator.again(preactivations.data_ptr(), place)
+        num_nan = again(preactivations.data_ptr(), place)
         if num_nan is None:
             return None
         self._finished = None
@@ -171,11 +176,16 @@ class PatternCounter:
         self.num_values += form.num_values
         return place != 0
 
+    @property
+    def can_repeat(self) -> bool:
+        """Whether `repeat` may take the next batch."""
+        return self._last is not None
+
     def _settle(self, batch: Preactivations) -> None:
         """Count where the first batch lies."""
         self._home, self._has_home = dispatch.home_of(batch), True
         if self._home is not None:
-            self._accumulator = dispatch.device_accumulator(self._plan, self._home)
+            self._accumulator, self._again = dispatch.device_accumulator(self._plan, self._home), None
 
     @property
     def num_nan(self) -> int:
