@@ -577,3 +577,12 @@ def test_a_collector_that_consumes_in_its_own_way_gets_every_batch():
         instruments=[Told()],
     )
     assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_inside_inference_mode(inplace):
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace), nn.Linear(5, 4), nn.ReLU(inplace))
+    expected = rs.measure(model, Probe(torch.cat([ROWS] * 3), batch_size=4)).patterns
+    with torch.inference_mode():
+        found = rs.measure(model, Probe(torch.cat([ROWS] * 3), batch_size=4)).patterns
+    assert found == expected

@@ -248,7 +248,7 @@ class Watcher(TorchFunctionMode):
                 self._cursor = index + 1
                 if not is_written:
                     return None
-                if in_place:
+                if in_place and not tensor.is_inference():
                     increment_version(tensor)
                 return output
             del output  # its memory, before the activation takes as much
