@@ -153,6 +153,7 @@ def test_there_is_no_short_way_at_first_with_groups_kinks_a_budget_or_at_the_end
     assert several.repeat(values) is None
     budgeted = PatternCounter(width, budget=Budget("1GB"))
     budgeted.update(values)
+    assert not budgeted.can_repeat
     assert budgeted.repeat(values) is None
     closed = PatternCounter(width)
     closed.update(values)

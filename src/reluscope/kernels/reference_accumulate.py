@@ -33,10 +33,6 @@ class ReferenceAccumulator:
             self._add(words, np.repeat(groups.astype(np.uint64), positions))
         return num_nan
 
-    def again(self, address: int, target: int) -> int | None:
-        """There is no shorter way here."""
-        return None
-
     def add_words(self, words: np.ndarray) -> None:
         """Count patterns that are packed already, uint64 (E, W), without groups."""
         self._add(words, np.zeros(len(words), np.uint64))

@@ -264,10 +264,6 @@ class BudgetedAccumulator:
             self._budget.settle(self)
         return num_nan
 
-    def again(self, address: int, target: int) -> int | None:
-        """There is no shorter way here: every batch is followed by a look at the budget."""
-        return None
-
     def add_words(self, words: np.ndarray) -> None:
         """Not of use here: ready-made keys are counted without a budget."""
         raise NotImplementedError
