@@ -181,7 +181,7 @@ class RowAccumulator:
         if self._raw.size >= self._most_raw or self._num_hits > MAX_HITS:
             self._compact()
             if len(self._keys) < (1 - MIN_HIT_RATE) * self._num_evaluations:
-                self._hot = self._hot or HotKeys(self._plan.num_columns)
+                self._hot = self._hot or HotKeys(np.uint64, self._plan.num_columns)
                 self._hot.fill(self._keys, self._counts, self._num_evaluations)
 
     def _may_some_repeat(self, words: np.ndarray) -> bool:

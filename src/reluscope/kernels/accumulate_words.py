@@ -218,7 +218,7 @@ class WordAccumulator:
     def _choose(self, keys: np.ndarray, counts: np.ndarray) -> None:
         """Choose the frequent keys anew from a table of all that was counted, where there may be some."""
         if self._may_repeat(len(keys)):
-            self._hot = self._hot or HotKeys()
+            self._hot = self._hot or HotKeys(self._raw.row_type)
             self._hot.fill(keys, counts, self._num_evaluations)
 
     def _may_some_repeat(self, words: np.ndarray) -> bool:

@@ -53,8 +53,8 @@ SAMPLE_SHIFT = np.uint64(64 - 7)
 # The job's fields.
 SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS, TARGET = range(HEADER, HEADER + 7)
 GROUPS, POSITIONS, GROUP_BITS = range(HEADER + 7, HEADER + 10)
-HOT, HITS, SCRATCH = range(HEADER + 10, HEADER + 13)
-RAW, RAW_SIZE, ANY, ALL, NUM_NAN = range(HEADER + 13, HEADER + 18)
+HOT, SCRATCH = range(HEADER + 10, HEADER + 12)
+RAW, RAW_SIZE, ANY, ALL, NUM_NAN = range(HEADER + 12, HEADER + 17)
 
 
 @inlined
@@ -83,8 +83,10 @@ def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
         num_rows, num_units, num_inner = job[NUM_ROWS], job[NUM_UNITS], job[NUM_INNER]
         infinity, target = value_type(job[INFINITY]), job[TARGET]
         thresholds = array_at(job[THRESHOLDS], (4,), value_type)
-        words = array_at(job[SCRATCH] + 8 * BLOCK * thread, (BLOCK, 1), np.uint64)
+        scratch = job[SCRATCH] + 8 * BLOCK * thread
+        words = array_at(scratch, (BLOCK, 1), np.uint64)
         raw = array_at(job[RAW], (1,), raw_type)
+        hot = array_at(job[HOT] + 2 * raw.itemsize * SLOTS * thread, (SLOTS, 2), raw_type)
         num_nan, some, every = np.int64(0), np.uint64(0), FULL
         while True:
             block = claim_own(job, thread)
@@ -108,10 +110,27 @@ def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
                 some |= both[0]
                 every &= both[1]
                 continue
-            if is_words:
-                packed = array_at(job[SOURCE], (num_rows,), np.uint64)
+            if is_tight:
+                rows = array_at(job[SOURCE], (num_rows, num_units), value_type)
+                tight = array_at(scratch, (BLOCK,), np.uint64)
+                num_nan += np.int64(pack_tight(rows, start, stop, thresholds, infinity, target, tight))
+                keys = array_at(scratch, (BLOCK,), raw_type)
+                if job[HOT] != 0:
+                    size = sift(keys, size, keys, hot)
+                place = atomic_add(field_of(job, RAW_SIZE), np.int64(size))
+                kept = array_at(job[RAW] + raw.itemsize * place, (size,), raw_type)
                 for index in range(size):
-                    words[index, 0] = packed[start + index]
+                    kept[index] = keys[index]
+                    some |= np.uint64(keys[index])
+                    every &= np.uint64(keys[index])
+                continue
+            if is_words:
+                packed = array_at(job[SOURCE] + 8 * start, (size,), np.uint64)
+                if job[HOT] != 0:
+                    size = sift(packed, size, words.reshape(-1), hot)
+                else:
+                    for index in range(size):
+                        words[index, 0] = packed[index]
             elif is_planes:
                 planes = array_at(job[SOURCE], (num_rows // num_inner, num_units, num_inner), value_type)
                 num_nan += np.int64(pack_planes(planes, start, stop, thresholds, infinity, target, words))
@@ -121,10 +140,8 @@ def _task(layout: str, value_type: Any, raw_type: Any) -> NativeTask:
             if job[GROUPS] != 0:
                 groups = array_at(job[GROUPS], (num_rows,), np.int64)
                 _add_group(words, size, start, groups, job[POSITIONS], np.uint64(job[GROUP_BITS]))
-            if job[HOT] != 0:
-                hot = array_at(job[HOT], (SLOTS,), np.uint64)
-                hits = array_at(job[HITS] + 4 * SLOTS * thread, (SLOTS,), np.uint32)
-                size = sift(words, size, hot, hits)
+            if job[HOT] != 0 and not is_words:
+                size = sift(words.reshape(-1), size, words.reshape(-1), hot)
             place = atomic_add(field_of(job, RAW_SIZE), np.int64(size))
             # An array that begins there: an index that is a sum keeps the loop from being vectorised.
             kept = array_at(job[RAW] + raw.itemsize * place, (size,), raw_type)
@@ -180,6 +197,11 @@ class RawKeys:
     def row_bytes(self) -> int:
         """Bytes of one raw key."""
         return self._keys.itemsize
+
+    @property
+    def row_type(self) -> type:
+        """Of a raw key, uint32 or uint64."""
+        return self._type
 
     @property
     def varying(self) -> int:
@@ -277,9 +299,9 @@ class RawKeys:
             more[: self.size] = self._keys[: self.size]
             self._keys, self._address = more, more.ctypes.data
         threads = max(1, min(self._threads, work // MIN_VALUES_PER_THREAD))
-        frequent = [0, 0] if hot is None else [hot.slots_address, hot.hits_for(threads)]
+        frequent = 0 if hot is None else hot.copies_for(threads)
         raw = [self._scratch_address, self._address, self.size, self._any, self._all, 0]
-        self._job = task.job(-(-num_rows // BLOCK), threads, [*fields, *frequent, *raw])
+        self._job = task.job(-(-num_rows // BLOCK), threads, [*fields, frequent, *raw])
         self._job_hot = hot
         self.size, self._any, self._all, num_nan = self._job.run()[RAW_SIZE : NUM_NAN + 1]
         self.num_nan += num_nan

@@ -13,7 +13,7 @@ import numpy as np
 
 from reluscope.kernels import pool
 from reluscope.kernels.cpu import fingerprint_rows
-from reluscope.kernels.hot import SLOTS, HotKeys, sift_rows
+from reluscope.kernels.hot import ROW_SLOTS, HotKeys, sift_rows
 from reluscope.kernels.jit import kernel
 from reluscope.kernels.native import (
     HEADER,
@@ -44,8 +44,8 @@ VALUES_OF_A_WORD = 16
 SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS, TARGET = range(HEADER, HEADER + 7)
 START, STOP, NUM_WORDS, BLOCK, HASH_KEYS = range(HEADER + 7, HEADER + 12)
 GROUPS, POSITIONS, GROUP_BITS, GROUP_COLUMN = range(HEADER + 12, HEADER + 16)
-HOT, HITS, SCRATCH, SCRATCH_WORDS = range(HEADER + 16, HEADER + 20)
-RAW, RAW_SIZE, NUM_NAN = range(HEADER + 20, HEADER + 23)
+HOT, SCRATCH, SCRATCH_WORDS = range(HEADER + 16, HEADER + 19)
+RAW, RAW_SIZE, NUM_NAN = range(HEADER + 19, HEADER + 22)
 
 
 @kernel
@@ -122,16 +122,18 @@ def _task(layout: str, value_type: Any, num_columns: int, is_hashed: bool) -> Na
                 how = (np.int64(job[GROUP_BITS]), job[GROUP_COLUMN] != 0)
                 add_groups(patterns, start, job[POSITIONS], groups, how[0], how[1], rows)
                 patterns = rows[:size]
+            # The same with a number of columns that is known when this is compiled.
+            keys = array_at(patterns.ctypes.data, (block_size, num_columns), np.uint64)
             if job[HOT] != 0:
-                hot = array_at(job[HOT], (SLOTS, num_columns), np.uint64)
-                hits = array_at(job[HITS] + 4 * SLOTS * thread, (SLOTS,), np.uint32)
-                size = sift_rows(patterns, rows, hot, hits)
-                patterns = rows[:size]
+                copy = job[HOT] + 8 * ROW_SLOTS * (num_columns + 1) * thread
+                hot = array_at(copy, (ROW_SLOTS, num_columns + 1), np.uint64)
+                size = sift_rows(keys, size, rows, hot)
+                keys = rows
             place = atomic_add(field_of(job, RAW_SIZE), np.int64(size))
             kept = array_at(job[RAW] + 8 * num_columns * place, (size, num_columns), np.uint64)
             for index in range(size):
                 for column in range(num_columns):
-                    kept[index, column] = patterns[index, column]
+                    kept[index, column] = keys[index, column]
         atomic_add(field_of(job, NUM_NAN), num_nan)
 
     return NativeTask(task)
@@ -234,7 +236,7 @@ class RawRows:
             self._rows = more
         threads = max(1, min(self._threads, work // MIN_VALUES_PER_THREAD))
         fields = [*source, *span, self._block, self._hash_keys.ctypes.data, *grouping]
-        fields += [0, 0] if hot is None else [hot.slots_address, hot.hits_for(threads)]
+        fields += [0 if hot is None else hot.copies_for(threads)]
         fields += [self._scratch.ctypes.data, self._scratch_words, self._rows.ctypes.data, self.size, 0]
         self._job, self._job_hot = task.job(-(-num_rows // self._block), threads, fields), hot
         done = self._job.run()

@@ -50,7 +50,7 @@ MIN_PARALLEL = 1 << 14
 PARTS_PER_THREAD = 4
 
 # Up to so many bytes are kept by each thread for the next partition: a fresh page takes longer than partitioning its keys.
-KEPT_BYTES = 1 << 25
+KEPT_BYTES = 1 << 26
 _kept = threading.local()
 
 
