@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from reluscope.kernels.fingerprint import DEFAULT_SEED, hash_keys
+from reluscope.kernels.hot import HotKeys
+from reluscope.kernels.ingest_rows import RawRows
+from reluscope.kernels.plan import KeyPlan
 from reluscope.kernels.reference import count_rows, fingerprint
 from reluscope.patterns import PatternCounter, PatternCounts, count_keys, count_patterns, pack_patterns
 
@@ -75,6 +78,62 @@ def test_joint_counts_equal_brute_force(oracle, monkeypatch, width, kind, num_gr
     assert slow.counts() == counts
     for name in ("pattern", "group", "counts"):
         oracle.assert_same(getattr(slow.joint(), name), getattr(joint, name))
+
+
+@pytest.mark.parametrize("width", [20, 32, 48, 96])
+def test_a_look_before_frequent_keys_are_looked_for_loses_nothing(oracle, width):
+    """The first batch is too small to tell what is frequent; its table is there when the next one does."""
+    generator = torch.Generator().manual_seed(width)
+    first = torch.randn(10_000, width, generator=generator)
+    then = torch.randn(8, width, generator=generator).repeat(6_000, 1)
+    counter = PatternCounter(width)
+    counter.update(first)
+    assert counter.counts().num_evaluations == 10_000
+    for _ in range(3):
+        counter.update(then)
+        counter.counts()
+    bits = oracle.brute_bits(torch.cat([first, then, then, then]), 1, (0.0,))
+    assert counter.counts() == expected_counts(oracle, bits)
+
+
+@pytest.mark.parametrize("num_units", [16, 31, 32, 48, 64, 100])
+def test_groups_of_two_kinks_with_frequent_keys(oracle, num_units):
+    """The group may take a word more than the pattern has, and most rows stay in a block that was asked for frequent ones."""
+    generator = torch.Generator().manual_seed(num_units)
+    width, num_samples = 2 * num_units, 150_000
+    values = 6 * torch.rand(num_samples, num_units, generator=generator) + 0.5
+    values[::5] = values[0]
+    values[1::5] = values[1]
+    groups = torch.randint(0, 10, (num_samples,), generator=generator)
+    groups[::5] = groups[1::5] = 3
+    counter = PatternCounter(width, num_groups=10)
+    for start in range(0, num_samples, 50_000):
+        stop = start + 50_000
+        counter.update(values[start:stop], kinks=(0.0, 6.0), groups=groups[start:stop])
+    words = pack_patterns(values, kinks=(0.0, 6.0))
+    expected, num_each = count_rows(np.column_stack([groups.numpy().astype(np.uint64), words]))
+    joint, counts = counter.joint(), counter.counts()
+    if width <= 128:
+        oracle.assert_same(counts.keys[joint.pattern], np.ascontiguousarray(expected[:, 1:]))
+        oracle.assert_same(joint.group, expected[:, 0].astype(np.int64))
+    assert sorted(joint.counts.tolist()) == sorted(num_each.tolist())
+
+
+@pytest.mark.parametrize("width", [64, 128])
+def test_complete_rows_stay_in_their_scratch(monkeypatch, width):
+    """Rows with a word more than the pattern has, of which most are kept."""
+    monkeypatch.setenv("RELUSCOPE_NUM_THREADS", "1")
+    plan = KeyPlan(width=width, num_groups=10, seed=0)
+    raw, hot = RawRows(plan), HotKeys(np.uint64, plan.num_columns)
+    assert plan.num_columns > plan.num_words
+    guard = np.uint64(0xDEAD)
+    beyond = np.full(raw._scratch.size + 8192, guard)
+    raw._scratch = beyond[: raw._scratch.size]
+    rows = np.random.default_rng(0).integers(0, 1 << 63, (20_000, plan.num_columns), dtype=np.uint64)
+    hot.fill(*count_rows(rows[:100]), 100)
+    raw.add_words(rows, hot, len(rows), are_rows=True)
+    assert raw.size == len(rows) - np.count_nonzero(hot._places >= 0)
+    assert (beyond[raw._scratch.size :] == guard).all()
 
 
 def zipf_words(num_evaluations: int, width: int, seed: int) -> np.ndarray:

@@ -206,6 +206,10 @@ class WordAccumulator:
     def _look(self) -> None:
         """Look for frequent keys among the first raw ones; only if there are some, these become the table."""
         self._is_young = False
+        if len(self._keys):  # somebody has asked for the table already
+            self._compact()
+            self._choose(self._keys, self._counts)
+            return
         unwritten = UnwrittenTable(self._raw.copy(), self._raw.varying)
         if not self._may_repeat(unwritten.num_patterns):
             return

@@ -152,8 +152,10 @@ class RawRows:
         self._hash_keys = plan.hash_keys if plan.is_fingerprint else np.empty(0, np.uint64)
         self._threads = pool.num_threads()
         self._block = max(1, BLOCK_WORDS // plan.num_words)
-        # Words, hashed words and rows of a block, and a cache line so that no two threads write to one.
-        self._scratch_words = self._block * (plan.num_words + 2 + plan.num_columns) + 8
+        # Words (or rows that come complete), hashed words and rows of a block, and a cache line so that no two threads write
+        # to one.
+        widest = max(plan.num_words, plan.num_columns)
+        self._scratch_words = self._block * (widest + 2 + plan.num_columns) + 8
         self._scratch = np.empty((self._threads, self._scratch_words), np.uint64)
         self.size = self.num_nan = 0
         self._job: Job | None = None
