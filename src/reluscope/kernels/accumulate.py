@@ -85,8 +85,9 @@ class RowAccumulator:
 
     @property
     def load(self) -> Load:
-        """What is held, in rows."""
-        return Load(len(self._keys), self._raw.size, self._raw.row_bytes)
+        """What is held."""
+        cache_bytes = self._hot.nbytes if self._hot else 0
+        return Load(len(self._keys), self._raw.size, self._raw.row_bytes, cache_bytes)
 
     def take_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """The table of everything counted: rows uint64 (J, C), counts int64 (J,); the accumulator is empty then."""

@@ -58,8 +58,9 @@ class WordAccumulator:
 
     @property
     def load(self) -> Load:
-        """What is held, in rows."""
-        return Load(len(self._keys), self._raw.size, self._raw.row_bytes)
+        """What is held."""
+        cache_bytes = self._hot.nbytes if self._hot else 0
+        return Load(len(self._keys), self._raw.size, self._raw.row_bytes, cache_bytes)
 
     def take_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """The table of everything counted: rows uint64 (J, 1), counts int64 (J,); the accumulator is empty then."""

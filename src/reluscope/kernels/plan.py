@@ -102,8 +102,9 @@ class Finished:
 
 
 class Load(NamedTuple):
-    """What an accumulator holds: rows of its table, raw rows that wait, and the bytes of one of these."""
+    """What an accumulator holds: rows of its table, raw rows that wait, the bytes of one of these, and those of its cache."""
 
     num_rows: int
     num_raw: int
     raw_bytes: int
+    cache_bytes: int = 0

@@ -252,7 +252,7 @@ class BudgetedAccumulator:
         """Bytes of the footprint that may be gone once all raw rows are in a table that can be thinned."""
         if self._ended is not None or not isinstance(self._inner, _HasRows):
             return 0
-        rows, raw, _ = self._inner.load
+        rows, raw, *_ = self._inner.load
         lean = self._rows_footprint(Load(rows, 0, 0), is_lean=True).peak
         return self.footprint().peak - lean if raw or not isinstance(self._inner, ThinAccumulator) else 0
 
@@ -332,6 +332,7 @@ class BudgetedAccumulator:
             united = row * load.num_rows + 2 * load.raw_bytes * load.num_raw + row * rows
         split = row * rows + finished if plan.num_groups else 0
         kept = max(held, finished)
+        extra += load.cache_bytes
         return Footprint(kept + extra, max(kept, united, split) + extra)
 
     def _dense_footprint(self) -> Footprint:
