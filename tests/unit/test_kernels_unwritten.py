@@ -56,6 +56,36 @@ def test_as_numpy_finds_it(kind, size, dtype):
     assert found.table()[0] is written_keys
 
 
+@pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
+@pytest.mark.parametrize("size", [1, 1000, 200_000])
+@pytest.mark.parametrize("num_before", [1, 300, 60_000])
+@pytest.mark.parametrize("kind", ["distinct", "equal", "runs around the tally's end", "zipf"])
+def test_with_a_table_of_what_came_before(kind, num_before, size, dtype):
+    """Keys that both have, that either has, at both ends; some counts around the tally's end."""
+    raw = raw_keys(kind, size, dtype)
+    generator = np.random.default_rng(num_before)
+    others = generator.integers(0, 1 << 32, num_before, dtype=np.uint64)
+    keys = np.unique(np.concatenate([others, raw[:num_before:3].astype(np.uint64)]))
+    counts = generator.choice([1, 2, TALLIED - 1, TALLIED, TALLIED + 7, 1 << 40], len(keys))
+    kept = keys.copy(), counts.copy()
+    found = UnwrittenTable(raw.copy(), varying_bits(raw), before=(keys[:, None], counts))
+    together, places = np.unique(np.concatenate([keys, raw.astype(np.uint64)]), return_inverse=True)
+    totals = np.zeros(len(together), np.int64)
+    np.add.at(totals, places, np.concatenate([counts, np.ones(len(raw), np.int64)]))
+    assert (found.num_patterns, found.num_evaluations) == (len(together), totals.sum())
+    expected = spectrum(totals)
+    np.testing.assert_array_equal(found.spectrum[0], expected.multiplicities)
+    np.testing.assert_array_equal(found.spectrum[1], expected.num_patterns)
+    assert found.raw is None
+    assert found.nbytes == raw.nbytes + 16 * len(keys)
+    written_keys, written_counts = found.table()
+    np.testing.assert_array_equal(written_keys[:, 0], together)
+    np.testing.assert_array_equal(written_counts, totals)
+    assert found.nbytes == 16 * len(together)
+    np.testing.assert_array_equal(keys, kept[0])
+    np.testing.assert_array_equal(counts, kept[1])
+
+
 def test_two_threads_get_one_table():
     raw = raw_keys("zipf", 300_000, np.uint64)
     found = UnwrittenTable(raw.copy(), varying_bits(raw))

@@ -136,16 +136,13 @@ class WordAccumulator:
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last.
 
-        If it is, and all keys still wait, the table is not written before somebody asks for it.
+        If it is, and keys still wait, the table is not written before somebody asks for it.
         """
-        if last and self._plan.num_groups == 0 and not len(self._keys) and self._raw.size:
-            varying, waiting = self._raw.varying, self._raw.take()
-            self._raw.release()
-            return Finished(
-                keys=self._keys,
-                counts=self._counts,
-                unwritten=UnwrittenTable(waiting, varying, stays=not self._is_alone),
-            )
+        # What is counted alone is asked for at once: uniting it with a table is less work than telling its spectrum first.
+        is_asked_for = self._is_alone and len(self._keys) > 0
+        if last and self._plan.num_groups == 0 and self._raw.size and not is_asked_for:
+            unwritten = self._take_unwritten()
+            return Finished(keys=self._keys, counts=self._counts, unwritten=unwritten)
         self._compact(last=True)
         self._raw.release()
         self._is_shared = True
@@ -155,6 +152,15 @@ class WordAccumulator:
         if last:
             self._keys = self._counts = np.empty(0, np.int64)
         return split_groups(self._plan, keys, counts, pairs=pairs, is_last_use=last)
+
+    def _take_unwritten(self) -> UnwrittenTable:
+        """Everything counted, of which nothing is left here."""
+        self._flush()
+        varying, waiting = self._raw.varying, self._raw.take()
+        self._raw.release()
+        before = self._keys, self._counts
+        self._keys, self._counts = np.empty((0, 1), np.uint64), np.empty(0, np.int64)
+        return UnwrittenTable(waiting, varying, before=before, stays=not self._is_alone)
 
     def _segment(self) -> int:
         """Evaluations to take in next; few at first, since they tell which keys are frequent."""
@@ -185,8 +191,8 @@ class WordAccumulator:
         self._look_at = WAITING * max(len(self._keys), self._raw.estimate_distinct())
         return self._look_at < GROWTH * waiting
 
-    def _compact(self, *, last: bool = False) -> None:
-        """Bring everything counted into the table; if it is the last time, the raw keys' memory goes back on the way."""
+    def _flush(self) -> None:
+        """Add what was counted in the cache to the table; the cache is not asked any more until it is filled anew."""
         if self._hot and self._num_hits:
             if self._is_shared:
                 self._counts = self._counts.copy()
@@ -195,6 +201,10 @@ class WordAccumulator:
             self._num_hits = 0
         if self._hot:
             self._hot.is_useful = False
+
+    def _compact(self, *, last: bool = False) -> None:
+        """Bring everything counted into the table; if it is the last time, the raw keys' memory goes back on the way."""
+        self._flush()
         if self._raw.size == 0:
             return
         varying, waiting = self._raw.varying, [self._raw.take()]

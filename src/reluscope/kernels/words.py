@@ -39,6 +39,7 @@ __all__ = [
     "count_words",
     "plan_parts",
     "scratch_array",
+    "top_of",
     "unite_words",
 ]
 
@@ -257,6 +258,14 @@ def _bounds_of_parts(keys, part_of_digit, shift, bounds):  # pragma: no cover - 
         bounds[part] = low
 
 
+def top_of(raw: np.ndarray, varying: int, keys: np.ndarray) -> int:
+    """The bit from which on raw keys, whose bits of `varying` are not the same in all, and sorted keys (P, 1) agree."""
+    if len(keys):
+        first = int(raw[0])
+        varying |= (first ^ int(keys[0, 0])) | (first ^ int(keys[-1, 0]))
+    return max(1, varying.bit_length())
+
+
 def unite_words(
     raw: np.ndarray, varying: int, keys: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -264,11 +273,8 @@ def unite_words(
 
     `varying` has the bits set that are not the same in all raw keys. The raw keys may be overwritten.
     """
-    if len(keys):
-        first = int(raw[0])
-        varying |= (first ^ int(keys[0, 0])) | (first ^ int(keys[-1, 0]))
     threads = pool.num_threads() if raw.size >= MIN_PARALLEL else 1
-    job = UnionJob(raw, keys, counts, max(1, varying.bit_length()))
+    job = UnionJob(raw, keys, counts, top_of(raw, varying, keys))
     size = raw.size
     del raw  # whoever has no use for them any more gets their memory back before the table is written
     if size > PIECE or threads > 1:
@@ -299,7 +305,7 @@ class UnionJob:
         self._keys, self._counts, self.top = keys, counts, top
         self._size, self._sorted = raw.size, raw
         self.edges = np.array([0, raw.size], np.int64)
-        self._bounds = np.array([0, len(keys)], np.int64)
+        self.bounds = np.array([0, len(keys)], np.int64)
 
     @property
     def partitioned(self) -> np.ndarray:
@@ -323,9 +329,9 @@ class UnionJob:
         fields += [part_of_digit.ctypes.data, places.ctypes.data, target.ctypes.data]
         _scatter_task(raw.dtype.type, kind).run(num_pieces, num_threads, fields)
         self._sorted, self.edges = target, edges[: num_parts + 1].copy()
-        self._bounds = np.zeros(num_parts + 1, np.int64)
+        self.bounds = np.zeros(num_parts + 1, np.int64)
         if len(self._keys):
-            _bounds_of_parts(self._keys.reshape(-1), part_of_digit, shift, self._bounds)
+            _bounds_of_parts(self._keys.reshape(-1), part_of_digit, shift, self.bounds)
 
     def sort(self, num_threads: int) -> None:
         num_parts = len(self.edges) - 1
@@ -335,7 +341,7 @@ class UnionJob:
         scratch = np.empty((threads, longest), kind)
         sizes = np.empty(num_parts, np.int64)
         fields = [0, self._size, 0, 0, 0, 0, self._sorted.ctypes.data]
-        fields += [self.edges.ctypes.data, self._bounds.ctypes.data, sizes.ctypes.data]
+        fields += [self.edges.ctypes.data, self.bounds.ctypes.data, sizes.ctypes.data]
         fields += [scratch.ctypes.data, longest, self.top]
         fields += [self._keys.ctypes.data, 0, len(self._keys)]
         _sort_task(kind).run(num_parts, threads, fields)
@@ -347,7 +353,7 @@ class UnionJob:
         out_keys = table_array((total, 1), np.uint64, stays=stays)
         out_counts = table_array((total,), np.int64, stays=stays)
         fields = [0, self._size, 0, 0, 0, self._places.ctypes.data, self._sorted.ctypes.data]
-        fields += [self.edges.ctypes.data, self._bounds.ctypes.data, 0, 0, 0, 0]
+        fields += [self.edges.ctypes.data, self.bounds.ctypes.data, 0, 0, 0, 0]
         fields += [self._keys.ctypes.data, self._counts.ctypes.data, len(self._keys)]
         fields += [out_keys.ctypes.data, out_counts.ctypes.data]
         _unite_task(self._sorted.dtype.type).run(num_parts, num_threads, fields)
