@@ -27,6 +27,7 @@ __all__ = ["UnwrittenTable"]
 
 # Patterns that occurred less often are tallied by a counter each (2 KB a thread), the few others are listed.
 TALLIED = 256
+FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 # The job's fields; the task that writes has places in place of the sizes.
 PARTITIONED, NUM_RAW, SORTED, EDGES, SIZES, SCRATCH, LONGEST, TOP = range(HEADER, HEADER + 8)
@@ -47,9 +48,11 @@ def _tally(raw, keys, counts, tally, often):  # pragma: no cover - compiled
         low = min(low, keys[0])
     last = ~low  # unlike the first key
     size, total, num_often, index, place = 0, 0, 0, 0, 0
-    while index < raw.size and place < keys.size:
-        key, other = np.uint64(raw[index]), keys[place]
-        take, take_other = np.int64(key <= other), np.int64(other <= key)
+    while index < raw.size or place < keys.size:
+        has_key, has_other = index < raw.size, place < keys.size
+        key = np.uint64(raw[index]) if has_key else FULL
+        other = keys[place] if has_other else FULL
+        take, take_other = np.int64(has_key and key <= other), np.int64(has_other and other <= key)
         key = min(key, other)
         is_new = np.int64(key != last)
         if total >= TALLIED:
@@ -57,31 +60,10 @@ def _tally(raw, keys, counts, tally, often):  # pragma: no cover - compiled
             num_often += is_new
         tally[min(total, TALLIED)] += is_new
         size += is_new
-        total = total * (1 - is_new) + take + take_other * counts[place]
+        total = total * (1 - is_new) + take + (counts[place] if take_other else 0)
         last = key
         index += take
         place += take_other
-    while index < raw.size:
-        key = np.uint64(raw[index])
-        is_new = np.int64(key != last)
-        if total >= TALLIED:
-            often[num_often] = total
-            num_often += is_new
-        tally[min(total, TALLIED)] += is_new
-        size += is_new
-        total = total * (1 - is_new) + 1
-        last = key
-        index += 1
-    while place < keys.size:
-        is_new = np.int64(keys[place] != last)
-        if total >= TALLIED:
-            often[num_often] = total
-            num_often += is_new
-        tally[min(total, TALLIED)] += is_new
-        size += is_new
-        total = total * (1 - is_new) + counts[place]
-        last = keys[place]
-        place += 1
     if total >= TALLIED:
         often[num_often] = total
         num_often += 1
@@ -153,6 +135,10 @@ def _write_task(raw_type: Any) -> NativeTask:
     return NativeTask(task)
 
 
+def _nothing() -> tuple[np.ndarray, np.ndarray]:
+    return np.empty((0, 1), np.uint64), np.empty(0, np.int64)
+
+
 class UnwrittenTable:
     """The table of raw keys and of what came before them, before it is written; safe for several threads.
 
@@ -178,7 +164,7 @@ class UnwrittenTable:
     ) -> None:
         self._stays = stays
         self._raw: np.ndarray | None = raw
-        self._before = before or (np.empty((0, 1), np.uint64), np.empty(0, np.int64))
+        self._before = before or _nothing()
         self._table: tuple[np.ndarray, np.ndarray] | None = None
         self._lock = threading.Lock()
         self._threads = pool.num_threads() if raw.size >= MIN_PARALLEL else 1
@@ -205,7 +191,7 @@ class UnwrittenTable:
         with self._lock:
             if self._table is None:
                 self._table = self._write()
-                self._raw, self._before = None, ()
+                self._raw, self._before = None, _nothing()
             return self._table
 
     def _write(self) -> tuple[np.ndarray, np.ndarray]:
