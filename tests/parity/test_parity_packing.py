@@ -54,11 +54,20 @@ def test_every_16_bit_value_against_every_kind_of_kink(oracle, dtype):
         oracle.assert_same(words, expected)
 
 
-@pytest.mark.parametrize("inner", [1, 3, 15, 16, 17, 33, 49, 63, 64, 65, 130])
+@pytest.mark.parametrize("has_nan", [False, True])
+@pytest.mark.parametrize("kink", [0.0, -0.5])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("inner", [1, 3, 15, 16, 17, 31, 33, 49, 63, 64, 65, 130, 1024, 1025, 2100])
 @pytest.mark.parametrize("width", [5, 16, 20, 40, 64, 100])
-def test_every_block_of_the_planes_layout(oracle, width, inner):
-    values = torch.randn(3, width, inner, generator=torch.Generator().manual_seed(inner))
-    oracle.assert_same(pack_patterns(values), oracle.words_of(oracle.brute_bits(values, 1, (0.0,))))
+def test_every_piece_of_the_planes_layout(oracle, width, inner, dtype, kink, has_nan):
+    generator = torch.Generator().manual_seed(inner)
+    values = torch.randn(3, width, inner, generator=generator, dtype=torch.float64).to(dtype)
+    if has_nan:
+        values[1, width // 2, inner // 2] = float("nan")
+        values[2, width - 1, inner - 1] = -float("nan")
+    words, num_nan = cpu.pack(as_values(values, 1, (kink,)))
+    oracle.assert_same(words, oracle.words_of(oracle.brute_bits(values, 1, (kink,))))
+    assert num_nan == 2 * has_nan
 
 
 @pytest.mark.parametrize("channel_dim", [0, 1, 2, 3, -1, -4])

@@ -71,6 +71,27 @@ def test_every_kind_of_number(dtype):
     assert counter.counts() == plain.counts()
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("inner", [1, 5, 8, 15, 16, 20, 64, 1030])
+@pytest.mark.parametrize("width", [3, 32, 70])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_planes_without_nan_are_rectified_as_torch(dtype, width, inner, in_place):
+    generator = torch.Generator().manual_seed(inner)
+    values = torch.randn(3, width, inner, generator=generator, dtype=torch.float64).to(dtype)
+    values[1, :, 0], values[2, 0, :] = -0.0, float("-inf")
+    plain, short = PatternCounter(width), PatternCounter(width)
+    for _ in range(3):
+        plain.update(values)
+    for _ in range(2):
+        short.update(values)
+    batch = values.clone()
+    target = batch if in_place else torch.full_like(batch, 7.0)
+    assert short.repeat(batch, target) is True
+    assert same_bits(target, torch.relu(values))
+    assert short.counts() == plain.counts()
+    assert short.num_nan == 0
+
+
 @pytest.mark.parametrize("kind", ["distinct", "two heavy"])
 @pytest.mark.parametrize("width", [12, 16, 20, 32, 48, 64, 96, 256])
 def test_many_batches_by_all_threads(width, kind, monkeypatch):

@@ -6,7 +6,8 @@ offsets are 64-bit.
 
 A `target` is the address where max(value, 0) is written on the way, laid out as the values, or 0; see `rectify`.
 
-Both layouts compare 64 neighbours in memory at once and get the answers as the bits of one integer: see `vectors`.
+Neighbours in memory are compared at once, and what a vector comparison says becomes the bits of one integer where they are
+units of one evaluation, and one bit of many integers where they are evaluations: see `vectors`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,22 @@ import numpy as np
 
 from reluscope.kernels.jit import inlined, inner, kernel
 from reluscope.kernels.native import array_at
-from reluscope.kernels.rectify import rectify_planes, rectify_span
-from reluscope.kernels.vectors import FULL, masks, pack_above_strided, packed, popcount
+from reluscope.kernels.rectify import rectify_span
+from reluscope.kernels.vectors import (
+    FULL,
+    REGISTER_BITS,
+    join_above,
+    join_above_and_rectify,
+    masks,
+    packed,
+    popcount,
+)
 
 __all__ = ["pack_planes", "pack_rows", "pack_tight", "spread_bits"]
 
 ONE = np.uint64(1)
-# Bit matrices that are transposed at once: a vector register holds a row of each.
-LANES = 8
+# Evaluations of the "planes" layout whose patterns grow at once: 8 KB of float64, 4 KB of float32.
+SPAN = 1 << 10
 
 
 @kernel
@@ -99,129 +108,90 @@ def pack_tight(values, start, stop, thresholds, infinity, target, words):  # pra
     return num_nan
 
 
-@inner
-def _transpose(matrix, size):  # pragma: no cover - compiled
-    """Transpose every size x size block of bits in the first `size` rows of LANES bit matrices (64, LANES), in place.
-
-    Block q is bits size q .. size q + size - 1 of every row; size is 16, 32 or 64. Swaps off-diagonal blocks
-    of half the size, a quarter, ... 1 (Warren 2013, Hacker's Delight, 7-3), 64 / size blocks at a time.
-    """
-    half = size >> 1
-    mask = FULL
-    step = 32
-    while step >= half:
-        mask ^= mask << np.uint64(step)
-        step >>= 1
-    while half:
-        shift = np.uint64(half)
-        for block in range(0, size, 2 * half):
-            for place in range(half):
-                first, second = matrix[block + place], matrix[block + place + half]
-                for lane in range(LANES):
-                    swap = ((first[lane] >> shift) ^ second[lane]) & mask
-                    first[lane] ^= swap << shift
-                    second[lane] ^= swap
-        half >>= 1
-        mask ^= mask << np.uint64(half)
-
-
 @inlined
-def _place_of(evaluation, num_inner, num_units):  # pragma: no cover - compiled
-    return evaluation // num_inner * num_inner * num_units + evaluation % num_inner
+def _join(above, shift, column):  # pragma: no cover - compiled
+    """Write above uint (>= B,) to column uint64 (B,), or from a bit `shift` > 0 on add it to what is there."""
+    if shift == 0:
+        for index in range(column.size):
+            column[index] = np.uint64(above[index])
+    else:
+        for index in range(column.size):
+            column[index] |= np.uint64(above[index]) << np.uint64(shift)
 
 
 @inner
-def _find_lanes(
-    evaluation, stop, num_inner, num_units, firsts, counts, runs, places
+def _above_planes(
+    address, size, first, num_inner, units, thresholds, infinity, target, count, above
 ):  # pragma: no cover - compiled
-    """Up to LANES stretches of up to 64 neighbours along the inner axis, from an evaluation on; returns their number.
+    """Bit u of above[i], i < count: whether value first + u num_inner + i, u < units, of `size` at an address is above.
 
-    Lane i is counts[i] evaluations from firsts[i] on, values of unit 0 from number places[i] on. runs[i] is how many lanes
-    from i on are full and follow each other in memory, 0 where lane i is not full.
+    above uint (SPAN,) is of the values' type, which has a bit for each of the units. Returns the number of NaN.
     """
-    size = 0
-    while size < LANES and evaluation < stop:
-        count = min(64, num_inner - evaluation % num_inner, stop - evaluation)
-        firsts[size], counts[size] = evaluation, count
-        places[size] = _place_of(evaluation, num_inner, num_units)
-        evaluation += count
-        size += 1
-    following = 0
-    for lane in range(size - 1, -1, -1):
-        if counts[lane] < 64:
-            following = 0
-        elif (firsts[lane] + 64) % num_inner == 0:
-            following = 1
+    kind, one = above.dtype.type, above.dtype.type(1)
+    lanes = REGISTER_BITS // (8 * above.itemsize)
+    for index in range(max(count, lanes)):
+        above[index] = 0
+    place = first
+    if target != 0 and count < lanes:  # a vector would be written to what others write to
+        for _ in range(units):
+            values, whole = array_at(address, (size,), kind), array_at(target, (size,), kind)
+            rectify_span(values, whole, place, place + count, infinity)
+            place += num_inner
+        target = 0
+    # A kink that is not negative is one comparison of signed integers, but for NaN, which are rare.
+    if thresholds[3] == 0 and first + (units - 1) * num_inner + max(count, lanes) <= size:
+        where = address, first, num_inner, count, units
+        how = thresholds[0], infinity, above.ctypes.data
+        if target != 0:
+            found = join_above_and_rectify(*where, *how, target)
         else:
-            following += 1
-        runs[lane] = following
-    return size
+            found = join_above(*where, *how, 0)
+        if found == 0:
+            return 0
+        for index in range(count):  # there is NaN, which was taken for what is above
+            above[index] = 0
+    limit, num_nan = kind(infinity << one), 0
+    for unit in range(units):
+        values = array_at(address + above.itemsize * (first + unit * num_inner), (count,), kind)
+        bit, nan = kind(one << kind(unit)), kind(0)
+        for index in range(count):
+            value = values[index]
+            is_above = (
+                kind(value - thresholds[0]) < thresholds[1] or kind(value - thresholds[2]) < thresholds[3]
+            )
+            above[index] |= bit if is_above else kind(0)
+            nan = kind(nan + (kind(value << one) > limit))
+        num_nan += np.int64(nan)
+    return num_nan
 
 
 @kernel
 def pack_planes(values, start, stop, thresholds, infinity, target, words):  # pragma: no cover - compiled
     """Pack evaluations start..stop of values uint (S, U, T), one kink, into words uint64 (stop - start, W).
 
-    Reads up to LANES times 64 neighbours along T for each of up to 64 units, so that memory is read in long stretches, then
-    transposes the bits of all lanes at once, in blocks of 16 or 32 where there are no more units. Returns the number of NaN.
+    Memory is read as it lies, unit after unit, while the patterns of up to SPAN neighbours along T grow in the first-level
+    cache, in integers as wide as a value. Returns the number of NaN.
     """
-    address = values.ctypes.data
+    address, num_units, num_inner = values.ctypes.data, values.shape[1], values.shape[2]
     ranges = (thresholds[0], thresholds[1], thresholds[2], thresholds[3])
-    num_units, num_inner = values.shape[1], values.shape[2]
-    num_nan = np.uint64(0)
-    matrix = np.empty((64, LANES), np.uint64)
-    firsts, counts, runs, places = (
-        np.empty(LANES, np.int64),
-        np.empty(LANES, np.int64),
-        np.empty(LANES, np.int64),
-        np.empty(LANES, np.int64),
-    )
-    plane = 64 * num_inner
-    if target != 0:
-        whole = array_at(target, (values.size,), values.dtype)
-        rectify_planes(values.reshape(-1), whole, values.shape, start, stop, infinity)
+    above, width = np.empty(SPAN, values.dtype), 8 * values.itemsize
+    num_nan = np.int64(0)
     evaluation = start
     while evaluation < stop:
-        num_lanes = _find_lanes(evaluation, stop, num_inner, num_units, firsts, counts, runs, places)
-        following = _place_of(evaluation + 64 * LANES, num_inner, num_units)
-        for word in range((num_units + 63) // 64):
-            units = min(64, num_units - 64 * word)
-            size = 16 if units <= 16 else 32 if units <= 32 else 64
-            matrix[units:size] = 0
-            # While these units are read, those are fetched that come next: of the same evaluations, or of the next ones.
-            ahead = plane if 64 * (word + 1) < num_units else following - places[0] - word * plane
-            for unit in range(units):
-                row = matrix.ctypes.data + 8 * LANES * unit
-                lane = 0
-                while lane < num_lanes:
-                    base = places[lane] + (64 * word + unit) * num_inner
-                    run = runs[lane]
-                    # A kink that is not negative is one comparison of signed integers, but for NaN, which are rare.
-                    if (
-                        run == 0
-                        or ranges[3] != 0
-                        or pack_above_strided(address, base, run, row + 8 * lane, ranges[0], infinity, ahead)
-                        != 0
-                    ):
-                        run = max(run, 1)
-                        for step in range(run):
-                            above, nan = masks(
-                                address, values.size, base + 64 * step, counts[lane + step], ranges, infinity
-                            )
-                            matrix[unit, lane + step] = above
-                            num_nan += popcount(nan)
-                    lane += run
-            _transpose(matrix, size)
-            kept = FULL >> np.uint64(64 - size)
-            for lane in range(num_lanes):
-                first, last = firsts[lane] - start, firsts[lane] - start + counts[lane]
-                column, out = matrix[:size, lane], words[first:last, word]
-                for begin in range(0, out.size, size):
-                    shift, part = np.uint64(begin), out[begin : begin + size]
-                    for position in range(part.size):
-                        part[position] = (column[position] >> shift) & kept
-        evaluation = firsts[num_lanes - 1] + counts[num_lanes - 1]
-    return num_nan
+        outer, place = evaluation // num_inner, evaluation % num_inner
+        count = min(SPAN, num_inner - place, stop - evaluation)
+        row = evaluation - start
+        for unit in range(0, num_units, width):
+            first = (outer * num_units + unit) * num_inner + place
+            units = min(width, num_units - unit)
+            how = ranges, infinity, target, count, above
+            num_nan += _above_planes(address, values.size, first, num_inner, units, *how)
+            if words.shape[1] == 1:  # known to lie side by side
+                _join(above, unit % 64, array_at(words.ctypes.data + 8 * row, (count,), np.uint64))
+            else:
+                _join(above, unit % 64, words[row : row + count, unit // 64])
+        evaluation += count
+    return np.uint64(num_nan)
 
 
 @kernel

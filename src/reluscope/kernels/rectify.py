@@ -4,7 +4,7 @@ Whoever packs a layer's pre-activations reads all of them, and the activation th
 Where that is a plain ReLU both are done in one pass over memory. The results are torch's bit for bit: -0.0 and NaN stay
 what they are. A rectified value has the bit and the NaN of the value itself, so that it does not matter which is packed.
 
-Axes: E evaluations, U units, S outer and T inner axis of the "planes" layout. Limits: float32 and float64.
+Limits: float32 and float64.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from reluscope.kernels.jit import inner
 
-__all__ = ["can_rectify", "rectify_planes", "rectify_span"]
+__all__ = ["can_rectify", "rectify_span"]
 
 _SPECIAL = (
     0.0,
@@ -60,17 +60,3 @@ def rectify_span(values, target, first, last, infinity):  # pragma: no cover - c
         for index in range(out.size):
             value = source[index]
             out[index] = zero if value - sign - one < infinity else value
-
-
-@inner
-def rectify_planes(values, target, shape, start, stop, infinity):  # pragma: no cover - compiled
-    """The same for evaluations start..stop of a shape (S, U, T); both arrays 1-D."""
-    _, num_units, num_inner = shape
-    evaluation = start
-    while evaluation < stop:
-        outer, place = evaluation // num_inner, evaluation % num_inner
-        count = min(num_inner - place, stop - evaluation)
-        for unit in range(num_units):
-            first = (outer * num_units + unit) * num_inner + place
-            rectify_span(values, target, first, first + count, infinity)
-        evaluation += count

@@ -15,9 +15,25 @@ from numba.extending import intrinsic
 
 from reluscope.kernels.jit import inlined
 
-__all__ = ["FULL", "masks", "pack_above_strided", "packed", "popcount"]
+__all__ = [
+    "FULL",
+    "REGISTER_BITS",
+    "join_above",
+    "join_above_and_rectify",
+    "masks",
+    "packed",
+    "popcount",
+]
 
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+def _broadcast(builder, value, vector):
+    """A vector of so many times a value."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    seed = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(seed, undefined, zeros)
 
 
 def _load(context, builder, element_type, address, offset, lanes):
@@ -29,10 +45,7 @@ def _load(context, builder, element_type, address, offset, lanes):
     loaded.align = element_type.bitwidth // 8  # rows start anywhere
 
     def broadcast(value):
-        undefined = ir.Constant(vector, ir.Undefined)
-        seed = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-        return builder.shuffle_vector(seed, undefined, zeros)
+        return _broadcast(builder, value, vector)
 
     return loaded, broadcast
 
@@ -96,35 +109,29 @@ popcount = _make_popcount()
 REGISTER_BITS = 512
 
 
-def _make_pack_above(*, rectifies: bool = False, is_strided: bool = False) -> Any:
+def _make_pack_above(*, rectifies: bool) -> Any:
     @intrinsic
-    def pack_above(typingctx, address, offset, num_words, words, start, infinity, extra):
+    def pack_above(typingctx, address, offset, num_words, words, start, infinity, target):
         """Pack 64 num_words integers from number `offset` on at address: bit on where one, signed, is not below start.
 
         Writes uint64 to the address `words`; where this rectifies, max(value, 0) from number `offset` on at the address
-        `extra`; where this is strided, it asks for the memory that is `extra` values further on, which comes next.
+        `target`.
         Returns 1 if one of them, its sign shifted out, exceeds infinity, else 0. A
         whole loop: between two words a vector holds the greatest so far, which no other code could keep in a register.
         """
 
         def generate(context, builder, signature, args):
-            address, offset, num_words, words, start, infinity, extra = args
+            address, offset, num_words, words, start, infinity, target = args
             element, lanes = start.type, REGISTER_BITS // start.type.width
             vector, word_type = ir.VectorType(element, lanes), ir.IntType(64)
             num_vectors = 64 // lanes
             one = ir.Constant(element, 1)
 
             def broadcast(value):
-                undefined = ir.Constant(vector, ir.Undefined)
-                seed = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-                zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-                return builder.shuffle_vector(seed, undefined, zeros)
-
-            def pointer_to(array, place):
-                return builder.gep(array, [place])
+                return _broadcast(builder, value, vector)
 
             values = builder.gep(builder.inttoptr(address, element.as_pointer()), [offset])
-            targets = builder.gep(builder.inttoptr(extra, element.as_pointer()), [offset])
+            targets = builder.gep(builder.inttoptr(target, element.as_pointer()), [offset])
             words = builder.inttoptr(words, word_type.as_pointer())
             least = broadcast(builder.add(builder.shl(one, ir.Constant(element, element.width - 1)), one))
             largest = broadcast(infinity)
@@ -147,13 +154,6 @@ def _make_pack_above(*, rectifies: bool = False, is_strided: bool = False) -> An
                 )
                 pointer = builder.bitcast(builder.gep(values, [place]), vector.as_pointer())
                 loaded = builder.load(pointer, align=element.width // 8)
-                if is_strided:
-                    following = builder.gep(pointer_to(values, place), [extra])
-                    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-                    kinds = [ir.Constant(number, kind) for kind in (0, 3, 1)]  # to read, to keep, data
-                    signature = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-                    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], signature)
-                    builder.call(prefetch, [builder.bitcast(following, byte), *kinds])
                 if rectifies:
                     is_below = builder.icmp_unsigned("<", builder.sub(loaded, least), largest)
                     pointer = builder.bitcast(builder.gep(targets, [place]), vector.as_pointer())
@@ -189,8 +189,107 @@ def _make_pack_above(*, rectifies: bool = False, is_strided: bool = False) -> An
     return pack_above
 
 
-_pack_above, _pack_above_and_rectify = _make_pack_above(), _make_pack_above(rectifies=True)
-pack_above_strided = _make_pack_above(is_strided=True)
+_pack_above, _pack_above_and_rectify = _make_pack_above(rectifies=False), _make_pack_above(rectifies=True)
+
+
+def _make_join_above(*, rectifies: bool) -> Any:
+    @intrinsic
+    def join_above(typingctx, address, first, step, count, units, start, infinity, above, target):
+        """Set bit u of integer i at the address `above` where the integer number first + u step + i at `address`, signed, is
+        not below start; i < count, u < units.
+
+        Where this rectifies, max(value, 0) of all of them is written to the same numbers at the address `target`, and there
+        must be a vector of them. Otherwise fewer are read and written as a whole vector. The last vector of a count overlaps
+        the one before, which changes nothing. Returns 1 if one of them, its sign shifted out, exceeds infinity, else 0.
+        """
+
+        def generate(context, builder, signature, args):
+            address, first, step, count, units, start, infinity, above, target = args
+            element, lanes = start.type, REGISTER_BITS // start.type.width
+            vector, number = ir.VectorType(element, lanes), ir.IntType(64)
+            one, zero, width = ir.Constant(element, 1), ir.Constant(number, 0), ir.Constant(number, lanes)
+            ones, nothing = ir.Constant(vector, [1] * lanes), ir.Constant(vector, [0] * lanes)
+
+            def broadcast(value):
+                return _broadcast(builder, value, vector)
+
+            def at(array, place):
+                return builder.bitcast(builder.gep(array, [place]), vector.as_pointer())
+
+            def load(array, place):
+                return builder.load(at(array, place), align=element.width // 8)
+
+            def store(value, array, place):
+                builder.store(value, at(array, place), align=element.width // 8)
+
+            kink, limit = broadcast(builder.sub(start, one)), broadcast(builder.shl(infinity, one))
+            least = broadcast(builder.add(builder.shl(one, ir.Constant(element, element.width - 1)), one))
+            largest = broadcast(infinity)
+            values = builder.gep(builder.inttoptr(address, element.as_pointer()), [first])
+            targets = builder.gep(builder.inttoptr(target, element.as_pointer()), [first])
+            joined = builder.inttoptr(above, element.as_pointer())
+
+            def body(unit, index, bits, greatest):
+                place = builder.add(builder.mul(unit, step), index)
+                loaded, before = load(values, place), load(joined, index)
+                if rectifies:
+                    is_below = builder.icmp_unsigned("<", builder.sub(loaded, least), largest)
+                    store(builder.select(is_below, nothing, loaded), targets, place)
+                is_above = builder.icmp_signed(">", loaded, kink)
+                store(builder.select(is_above, builder.or_(before, bits), before), joined, index)
+                doubled = builder.shl(loaded, ones)
+                return builder.select(builder.icmp_unsigned(">", doubled, greatest), doubled, greatest)
+
+            whole = builder.select(builder.icmp_signed("<", count, width), width, count)
+            rest = builder.and_(whole, ir.Constant(number, lanes - 1))
+            stop, last = builder.sub(whole, rest), builder.sub(whole, width)
+            entry = builder.block
+            names = ("unit", "vector", "rest", "overlap", "next", "done")
+            outer, inner, after, overlap, following, done = map(builder.append_basic_block, names)
+            builder.branch(outer)
+
+            builder.position_at_end(outer)
+            unit, bits, greatest = builder.phi(number), builder.phi(vector), builder.phi(vector)
+            builder.branch(inner)
+
+            builder.position_at_end(inner)
+            index, held = builder.phi(number), builder.phi(vector)
+            greater = body(unit, index, bits, held)
+            next_index = builder.add(index, width)
+            for phi, begun, stepped in ((index, zero, next_index), (held, greatest, greater)):
+                phi.add_incoming(begun, outer)
+                phi.add_incoming(stepped, inner)
+            builder.cbranch(builder.icmp_signed("<", next_index, stop), inner, after)
+
+            builder.position_at_end(after)
+            builder.cbranch(builder.icmp_signed("!=", rest, zero), overlap, following)
+            builder.position_at_end(overlap)
+            greater_still = body(unit, last, bits, greater)
+            builder.branch(following)
+
+            builder.position_at_end(following)
+            found = builder.phi(vector)
+            found.add_incoming(greater, after)
+            found.add_incoming(greater_still, overlap)
+            next_unit, next_bits = builder.add(unit, ir.Constant(number, 1)), builder.shl(bits, ones)
+            loops = ((unit, zero, next_unit), (bits, ones, next_bits), (greatest, nothing, found))
+            for phi, begun, stepped in loops:
+                phi.add_incoming(begun, entry)
+                phi.add_incoming(stepped, following)
+            builder.cbranch(builder.icmp_signed("<", next_unit, units), outer, done)
+
+            builder.position_at_end(done)
+            beyond = builder.bitcast(builder.icmp_unsigned(">", found, limit), ir.IntType(lanes))
+            is_beyond = builder.icmp_unsigned("!=", beyond, ir.Constant(ir.IntType(lanes), 0))
+            return builder.zext(is_beyond, number)
+
+        places = (types.intp,) * 5
+        return types.int64(*places, start, start, types.intp, types.intp), generate
+
+    return join_above
+
+
+join_above, join_above_and_rectify = _make_join_above(rectifies=False), _make_join_above(rectifies=True)
 
 
 _range_1, _range_16, _range_32, _range_64 = (_make_range_mask(lanes) for lanes in (1, 16, 32, 64))
