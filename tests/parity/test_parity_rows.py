@@ -120,11 +120,15 @@ def test_frequent_rows_are_counted_in_cache(monkeypatch):
     assert finished.counts.sum() == len(rows)
 
 
+@pytest.mark.parametrize("most", [1 << 31, 150_000])
+@pytest.mark.parametrize("width", [128, 256])
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_that_are_all_there_are(kind):
-    words = make_rows(kind, 200_000, 2)
-    finished = RowAccumulator(KeyPlan(width=128, num_groups=0, seed=0), is_alone=True).finish_words(words)
-    expected = table_of(words)
+def test_rows_that_are_all_there_are(kind, width, most, monkeypatch):
+    monkeypatch.setattr(accumulate, "MAX_RAW", most)
+    words = make_rows(kind, 200_000, width // 64)
+    plan = KeyPlan(width=width, num_groups=0, seed=0)
+    finished = RowAccumulator(plan, is_alone=True).finish_words(words)
+    expected = table_of(fingerprint(words, hash_keys(0, 4)) if plan.is_fingerprint else words)
     np.testing.assert_array_equal(finished.keys, expected[0])
     np.testing.assert_array_equal(finished.counts, expected[1])
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reluscope.kernels import openmp
+from reluscope.kernels import accumulate_words, openmp
 from reluscope.kernels.accumulate_words import WAITING, WordAccumulator
+from reluscope.kernels.ingest import RawKeys
 from reluscope.kernels.plan import KeyPlan
 from reluscope.kernels.sort import sort_keys
 from reluscope.kernels.words import count_words, unite_words
@@ -142,11 +143,46 @@ def test_rows_that_are_all_there_are(kind, width):
     np.testing.assert_array_equal(counts, expected_counts)
 
 
-def test_rows_are_taken_in_one_by_one_only_where_some_repeat(monkeypatch):
+def test_frequent_ones_are_counted_in_cache_only_where_some_repeat(monkeypatch):
     taken = []
-    monkeypatch.setattr(WordAccumulator, "add_words", lambda self, words: taken.append(len(words)))
-    monkeypatch.setattr(WordAccumulator, "finish", lambda self, **_: None)
+    add_words = RawKeys.add_words
+
+    def watched(self, words, hot):
+        add_words(self, words, hot)
+        taken.append((len(words), self.size))
+
+    monkeypatch.setattr(RawKeys, "add_words", watched)
     plan = KeyPlan(width=64, num_groups=0, seed=0)
-    for kind, expected in (("random", []), ("few", [300_000])):
-        WordAccumulator(plan).finish_words(make_keys(kind, 300_000).reshape(-1, 1))
-        assert taken == expected
+    WordAccumulator(plan).finish_words(make_keys("random", 300_000).reshape(-1, 1))
+    assert taken == []
+    keys = make_keys("few", 300_000).reshape(-1, 1)
+    finished = WordAccumulator(plan, is_alone=True).finish_words(keys)
+    assert taken == [(300_000, 0)]  # all of them were found there
+    assert (finished.keys[:, 0] == np.unique(keys)).all()
+    assert finished.counts.sum() == 300_000
+
+
+@pytest.mark.parametrize("most", [100_000, 200_000])
+def test_more_than_can_wait_are_united_in_between(monkeypatch, most):
+    """As many as 32-bit counters of the sort can tell apart; here fewer."""
+    monkeypatch.setattr(accumulate_words, "MAX_RAW", most)
+    keys = make_keys("zipf", 3_000_000).reshape(-1, 1)
+    finished = WordAccumulator(KeyPlan(width=64, num_groups=0, seed=0), is_alone=True).finish_words(keys)
+    expected, expected_counts = np.unique(keys, return_counts=True)
+    np.testing.assert_array_equal(finished.keys[:, 0], expected)
+    np.testing.assert_array_equal(finished.counts, expected_counts)
+
+
+@pytest.mark.parametrize("size", [2, 20, 300, 5000])
+@pytest.mark.parametrize("high", [0, 8, 40])
+def test_keys_that_tie_in_their_leading_bits(size, high):
+    """Groups of every size that agree in so many leading bits, some of them sorted already, some of equal keys."""
+    generator = np.random.default_rng(size)
+    groups = np.repeat(generator.integers(0, 1 << 20, 40_000 // size, np.uint64) << np.uint64(44), size)
+    lower = generator.integers(0, 1 << (44 - high), groups.size, np.uint64)
+    lower[: groups.size // 3] = 5
+    keys = groups | lower
+    expected, expected_counts = np.unique(keys, return_counts=True)
+    found, counts = count_words(keys, 64)
+    np.testing.assert_array_equal(found[:, 0], expected)
+    np.testing.assert_array_equal(counts, expected_counts)

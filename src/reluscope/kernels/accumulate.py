@@ -20,6 +20,7 @@ from reluscope.kernels.cpu import (
     BLOCK_WORDS,
     MIN_ROWS_PER_THREAD,
     MIN_VALUES_PER_THREAD,
+    fingerprint,
     fingerprint_into,
     pack_range,
     threads_for,
@@ -34,10 +35,10 @@ __all__ = [
     "MAX_RAW",
     "MIN_ALONE",
     "MIN_RAW",
-    "PIECES",
     "RowAccumulator",
     "make_all_rows",
     "make_rows",
+    "some_of",
     "split_groups",
 ]
 
@@ -49,7 +50,7 @@ MIN_RAW_ALONE = 1 << 20
 # Raw rows that may wait for each row of the table, by the words of a key: beside a finished table of 16 bytes a pattern
 # rows of two words, 16 bytes each, weigh more than beside one of 24.
 WAITING = {1: 0.25, 2: 1.0}
-# Rows are indexed by 32 bits while they are sorted.
+# Rows and keys are indexed by 32 bits while they are sorted.
 MAX_RAW = 1 << 31
 
 # From so many rows on a look tells whether they need to be taken in one by one; it is at so many places.
@@ -72,7 +73,7 @@ class RowAccumulator:
         self._keys = np.empty((0, plan.num_columns), np.uint64)
         self._counts = np.empty(0, np.int64)
         self._is_shared = False  # whether the table was given out, so that it must stay
-        self._raw = RawRows(plan)
+        self._raw = RawRows(plan, stays=not is_alone)
         self._hot: HotKeys | None = None
         self._num_hits = 0  # counted in the cache and not yet in the table
         self._num_evaluations = 0
@@ -134,13 +135,22 @@ class RowAccumulator:
         self._add_segments(len(words), partial(self._add_rows, words, are_rows=False))
 
     def finish_words(self, words: np.ndarray) -> Finished:
-        """`add_words` of patterns that are all there are, and `finish`: where few repeat, they are not copied to wait."""
-        if self._plan.is_fingerprint or len(words) < MIN_ALONE or self._may_some_repeat(words):
+        """`add_words` of patterns that are all there are, and `finish`.
+
+        Some of them tell which are frequent; these are counted in the cache, all others are sorted once. Where few
+        repeat, they are not copied to wait.
+        """
+        if not MIN_ALONE <= len(words) <= MAX_RAW:
             self.add_words(words)
             return self.finish(pairs=False, last=True)
-        table = self._keys, self._counts
-        keys, counts = compact_rows(words, *table, is_last_use=False, keeps_rows=True, stays=False)
-        return Finished(keys=keys, counts=counts)
+        hot = self._hot_of_some(words)
+        if hot is None and not self._plan.is_fingerprint:
+            table = self._keys, self._counts
+            keys, counts = compact_rows(words, *table, is_last_use=False, keeps_rows=True, stays=False)
+            return Finished(keys=keys, counts=counts)
+        self._raw.add_words(words, hot, room=0)
+        self._num_hits = len(words) - self._raw.size
+        return self.finish(pairs=False, last=True)
 
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last."""
@@ -185,12 +195,19 @@ class RowAccumulator:
                 self._hot = self._hot or HotKeys(np.uint64, self._plan.num_columns)
                 self._hot.fill(self._keys, self._counts, self._num_evaluations)
 
-    def _may_some_repeat(self, words: np.ndarray) -> bool:
-        """Whether the cache may pay for patterns uint64 (E, W), from what stands at several places among them."""
-        pieces = words[: len(words) // PIECES * PIECES].reshape(PIECES, -1, words.shape[1])
-        some = pieces[:, : MIN_RAW // PIECES].reshape(-1, words.shape[1])
-        found, _ = compact_rows(some, self._keys, self._counts, is_last_use=False)
-        return len(found) < (1 - MIN_HIT_RATE) * len(some)
+    def _hot_of_some(self, words: np.ndarray) -> HotKeys | None:
+        """The frequent ones of patterns uint64 (E, W), of which nothing is counted yet, if it may pay to look for them."""
+        some = some_of(words)
+        if self._plan.is_fingerprint:
+            some = fingerprint(some, self._plan.hash_keys)
+        keys, counts = compact_rows(some, self._keys, self._counts, is_last_use=False)
+        hot = HotKeys(np.uint64, self._plan.num_columns)
+        hot.fill(keys, counts, len(some))
+        if not hot.is_useful:
+            return None
+        # What was looked at will be counted with all others: in the cache, or among the rows that wait.
+        self._keys, self._counts, self._hot = keys, np.zeros_like(counts), hot
+        return hot
 
     @property
     def _most_raw(self) -> int:
@@ -199,8 +216,8 @@ class RowAccumulator:
         least = self._least_raw if self._num_evaluations > MIN_RAW else MIN_RAW
         return min(max(least, int(WAITING[self._plan.key_words] * len(self._keys))), MAX_RAW)
 
-    def _compact(self, *, last: bool = False) -> None:
-        """Bring everything counted into the table; if it is the last time, the raw rows' memory goes back on the way."""
+    def _flush(self) -> None:
+        """Add what was counted in the cache to the table; the cache is not asked any more until it is filled anew."""
         if self._hot and self._num_hits:
             if self._is_shared:  # both: of a table that is not shared the pages are given back
                 self._keys, self._counts = self._keys.copy(), self._counts.copy()
@@ -209,6 +226,10 @@ class RowAccumulator:
             self._num_hits = 0
         if self._hot:
             self._hot.is_useful = False
+
+    def _compact(self, *, last: bool = False) -> None:
+        """Bring everything counted into the table; if it is the last time, the raw rows' memory goes back on the way."""
+        self._flush()
         if self._raw.size == 0:
             return
         waiting = [self._raw.take()]
@@ -218,6 +239,12 @@ class RowAccumulator:
         how = {"is_last_use": not self._is_shared, "stays": not self._is_alone}
         self._keys, self._counts = compact_rows(waiting.pop(), self._keys, self._counts, **how)
         self._is_shared = False
+
+
+def some_of(words: np.ndarray) -> np.ndarray:
+    """What stands at several places among patterns uint64 (E, W), E >= MIN_RAW: some 2^15 of them."""
+    pieces = words[: len(words) // PIECES * PIECES].reshape(PIECES, -1, words.shape[1])
+    return pieces[:, : MIN_RAW // PIECES].reshape(-1, words.shape[1])
 
 
 def make_all_rows(plan: KeyPlan, values: Values, groups: np.ndarray | None, rows: np.ndarray) -> int:

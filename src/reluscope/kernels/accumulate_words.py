@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reluscope.kernels.accumulate import MIN_RAW, PIECES, make_all_rows, split_groups
+from reluscope.kernels.accumulate import MAX_RAW, MIN_RAW, make_all_rows, some_of, split_groups
 from reluscope.kernels.hot import MAX_HITS, MIN_HIT_RATE, HotKeys
 from reluscope.kernels.ingest import RawKeys
 from reluscope.kernels.plan import Finished, KeyPlan, Load
@@ -41,7 +41,7 @@ class WordAccumulator:
         self._keys = np.empty((0, 1), np.uint64)
         self._counts = np.empty(0, np.int64)
         self._is_shared = False  # whether the table was given out, so that it must not change
-        self._raw = RawKeys(plan.row_bits)
+        self._raw = RawKeys(plan.row_bits, stays=not is_alone)
         self._is_young = True  # frequent keys have not been looked for yet
         self._look_at = (
             SMALL_ALONE if is_alone else SMALL
@@ -126,12 +126,17 @@ class WordAccumulator:
             start = stop
 
     def finish_words(self, words: np.ndarray) -> Finished:
-        """`add_words` of rows that are all there are, and `finish`: where few repeat, they are not copied to wait."""
-        if len(words) >= MIN_SIFTED and self._may_some_repeat(words):
+        """As `RowAccumulator.finish_words`."""
+        if len(words) > MAX_RAW:
             self.add_words(words)
             return self.finish(pairs=False, last=True)
-        keys, counts = count_words(words.reshape(-1), self._plan.row_bits)
-        return Finished(keys=keys, counts=counts)
+        hot = self._hot_of_some(words) if len(words) >= MIN_SIFTED else None
+        if hot is None:
+            keys, counts = count_words(words.reshape(-1), self._plan.row_bits)
+            return Finished(keys=keys, counts=counts)
+        self._raw.add_words(words, hot)
+        self._num_hits = len(words) - self._raw.size
+        return self.finish(pairs=False, last=True)
 
     def finish(self, *, pairs: bool, last: bool = False) -> Finished:
         """The finished tables, the joint one with its pairs if asked for; more may be added unless this is the last.
@@ -178,7 +183,7 @@ class WordAccumulator:
                 self._hot.is_useful = False  # until the next union chooses anew
         if self._is_young and self._raw.size >= MIN_RAW:
             self._look()
-        elif self._is_time() or self._num_hits > MAX_HITS:
+        elif self._is_time() or self._num_hits > MAX_HITS or self._raw.size > MAX_RAW:
             self._compact()
             self._choose(self._keys, self._counts)
 
@@ -210,7 +215,8 @@ class WordAccumulator:
         varying, waiting = self._raw.varying, [self._raw.take()]
         if last:
             self._raw.release()
-        self._keys, self._counts = unite_words(waiting.pop(), varying, self._keys, self._counts)
+        table = self._keys, self._counts
+        self._keys, self._counts = unite_words(waiting.pop(), varying, *table, stays=not self._is_alone)
         self._is_shared = False
         self._look_at = max(SMALL, WAITING * len(self._keys))
 
@@ -236,11 +242,16 @@ class WordAccumulator:
             self._hot = self._hot or HotKeys(self._raw.row_type)
             self._hot.fill(keys, counts, self._num_evaluations)
 
-    def _may_some_repeat(self, words: np.ndarray) -> bool:
-        """Whether the cache may pay for rows uint64 (E, 1), from what stands at several places among them."""
-        pieces = words[: len(words) // PIECES * PIECES].reshape(PIECES, -1)
-        some = pieces[:, : MIN_RAW // PIECES].reshape(-1)
-        return len(count_words(some, self._plan.row_bits)[0]) < (1 - MIN_HIT_RATE) * some.size
+    def _hot_of_some(self, words: np.ndarray) -> HotKeys | None:
+        """As `RowAccumulator._hot_of_some`."""
+        some = some_of(words)
+        keys, counts = count_words(some.reshape(-1), self._plan.row_bits)
+        hot = HotKeys(self._raw.row_type)
+        hot.fill(keys, counts, len(some))
+        if not hot.is_useful:
+            return None
+        self._keys, self._counts, self._hot = keys, np.zeros_like(counts), hot
+        return hot
 
     def _may_repeat(self, num_patterns: int) -> bool:
         """Whether so few patterns were found that the cache may pay."""

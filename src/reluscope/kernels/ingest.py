@@ -30,7 +30,7 @@ from reluscope.kernels.native import (
     job_of,
 )
 from reluscope.kernels.pack import pack_planes, pack_rows, pack_tight
-from reluscope.kernels.pages import paged_array
+from reluscope.kernels.pages import table_array
 from reluscope.kernels.values import Values
 
 __all__ = ["RawKeys"]
@@ -41,7 +41,7 @@ BLOCK = 1 << 11
 # A second thread pays from so many values on: it is ready within 10 us.
 MIN_VALUES_PER_THREAD = 1 << 16
 
-# Arrays of so many bytes have pages of their own, and there is room in them for so many at least.
+# In arrays of so many bytes, which have pages of their own, there is room for so many at least.
 PAGED_BYTES = 1 << 22
 ROOM_BYTES = 1 << 25
 
@@ -169,14 +169,15 @@ def _sample(keys):  # pragma: no cover - compiled
 
 
 class RawKeys:
-    """The raw keys that wait, and what is known about them.
+    """The raw keys that wait, and what is known about them. `stays` as of `table_array`.
 
     Attributes:
         size: how many there are.
         num_nan: NaN among the values they came from.
     """
 
-    def __init__(self, row_bits: int) -> None:
+    def __init__(self, row_bits: int, *, stays: bool = True) -> None:
+        self._stays = stays
         self._type = np.uint32 if row_bits <= 32 else np.uint64
         self._threads = pool.num_threads()
         self._scratch = np.empty((self._threads, BLOCK), np.uint64)
@@ -293,9 +294,9 @@ class RawKeys:
         if self._keys.size < self.size + num_rows:
             # Room that is not written to takes no memory, and a page that is copied is taken twice.
             size = max(self.size + num_rows, 4 * self._keys.size)
-            if size * self._keys.itemsize >= PAGED_BYTES:
+            if self._stays and size * self._keys.itemsize >= PAGED_BYTES:
                 size = max(size, ROOM_BYTES // self._keys.itemsize)
-            more = paged_array((size,), self._type, min_bytes=PAGED_BYTES)
+            more = table_array((size,), self._type, stays=self._stays)
             more[: self.size] = self._keys[: self.size]
             self._keys, self._address = more, more.ctypes.data
         threads = max(1, min(self._threads, work // MIN_VALUES_PER_THREAD))

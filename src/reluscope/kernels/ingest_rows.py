@@ -27,7 +27,7 @@ from reluscope.kernels.native import (
     job_of,
 )
 from reluscope.kernels.pack import pack_planes, pack_rows
-from reluscope.kernels.pages import paged_array
+from reluscope.kernels.pages import paged_array, table_array
 from reluscope.kernels.plan import KeyPlan
 from reluscope.kernels.values import Values
 
@@ -140,15 +140,15 @@ def _task(layout: str, value_type: Any, num_columns: int, is_hashed: bool) -> Na
 
 
 class RawRows:
-    """The raw rows that wait.
+    """The raw rows that wait. `stays` as of `table_array`.
 
     Attributes:
         size: how many there are.
         num_nan: NaN among the values they came from.
     """
 
-    def __init__(self, plan: KeyPlan) -> None:
-        self._plan = plan
+    def __init__(self, plan: KeyPlan, *, stays: bool = True) -> None:
+        self._plan, self._stays = plan, stays
         self._hash_keys = plan.hash_keys if plan.is_fingerprint else np.empty(0, np.uint64)
         self._threads = pool.num_threads()
         self._block = max(1, BLOCK_WORDS // plan.num_words)
@@ -233,7 +233,10 @@ class RawRows:
         num_rows = span[1] - span[0]
         if len(self._rows) < self.size + num_rows:
             # Memory is taken as it is written to: room that is not used costs nothing.
-            more = paged_array((max(room, 2 * self.size) + num_rows, self._plan.num_columns), np.uint64)
+            shape = max(room, 2 * self.size + num_rows), self._plan.num_columns
+            more = (
+                paged_array(shape, np.uint64) if self._stays else table_array(shape, np.uint64, stays=False)
+            )
             more[: self.size] = self._rows[: self.size]
             self._rows = more
         threads = max(1, min(self._threads, work // MIN_VALUES_PER_THREAD))

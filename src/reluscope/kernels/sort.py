@@ -2,7 +2,7 @@
 
 Axes: R raw keys, P parts. A radix sort with 11-bit digits takes 6 ns a key for 32 bits and 11 ns for 64 where
 the part fits the second-level cache, whatever the distribution; NumPy's AVX-512 sort took 37 to 64 ns a key
-on a Zen 4, whose compress-store is slow. Limits: none on R; digits that all keys share cost nothing.
+on a Zen 4, whose compress-store is slow. Digits that all keys share cost nothing. Limits: R below 2^32.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ __all__ = [
 DIGIT = 11
 BUCKETS = 1 << DIGIT
 LAST = np.uint64(BUCKETS - 1)
+SHORT = 4
+COUNTED = np.uint32(1)  # counters of 32 bits: those of three digits fit the first-level cache
 INSERTION = 16
 
 
@@ -40,24 +42,28 @@ def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
     """Sort keys uint64 (R,) in place by bits low_bit..high_bit - 1, stably; scratch has the same length."""
     size = keys.size
     bits = high_bit - low_bit
-    passes = (bits + DIGIT - 1) // DIGIT
+    # Few keys have short digits: more passes over them, but as many counters as they are.
+    widest = SHORT
+    while widest < DIGIT and size >> widest:
+        widest += 1
+    passes = (bits + widest - 1) // widest
     digit = (bits + passes - 1) // passes if passes else 0
     mask = np.uint64((1 << digit) - 1)
-    starts = np.zeros((passes, BUCKETS), np.int64)
+    starts = np.zeros((passes, 1 << digit), np.uint32)
     for index in range(size):
         key = keys[index] >> np.uint64(low_bit)
         for step in range(passes):
-            starts[step, key & mask] += 1
+            starts[step, key & mask] += COUNTED
             key >>= np.uint64(digit)
     source, target = keys, scratch
     for step in range(passes):
         row = starts[step]
-        total, shared = 0, False
+        total, shared = np.uint32(0), False
         for bucket in range(1 << digit):
             count = row[bucket]
             shared |= count == size
             row[bucket] = total
-            total += count
+            total = np.uint32(total + count)
         if shared:
             continue
         shift = np.uint64(low_bit + step * digit)
@@ -66,7 +72,7 @@ def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
             bucket = (key >> shift) & mask
             place = row[bucket]
             target[place] = key
-            row[bucket] = place + 1
+            row[bucket] = place + COUNTED
         source, target = target, source
     if passes and source is not keys:
         copy_keys(source, keys)
@@ -88,13 +94,19 @@ def sort_keys(keys, scratch, top):  # pragma: no cover - compiled
     radix_sort(keys, scratch[: keys.size], low, top)
     if low == 0:
         return
-    start = 0
-    for index in range(1, keys.size + 1):
-        if index < keys.size and (keys[index] ^ keys[start]) >> np.uint64(low) == 0:
+    # Where equal keys tie nothing is out of order, and this is passed as fast as it is read.
+    index = 1
+    while index < keys.size:
+        if keys[index] >= keys[index - 1]:
+            index += 1
             continue
-        if index - start > 1:
-            _sort_ties(keys[start:index], scratch, low)
-        start = index
+        start, stop = index - 1, index + 1
+        while start > 0 and (keys[start - 1] ^ keys[index]) >> np.uint64(low) == 0:
+            start -= 1
+        while stop < keys.size and (keys[stop] ^ keys[index]) >> np.uint64(low) == 0:
+            stop += 1
+        _sort_ties(keys[start:stop], scratch, low)
+        index = stop
 
 
 @inner
@@ -104,8 +116,10 @@ def _sort_ties(keys, scratch, low):  # pragma: no cover - compiled
         differing = keys[0] ^ keys[0]
         for index in range(keys.size):
             differing |= keys[index] ^ keys[0]
-        if differing != 0:
-            radix_sort(keys, scratch[: keys.size], np.int64(0), low)
+        high = low
+        while high > 0 and np.uint64(differing) >> np.uint64(high - 1) == 0:
+            high -= 1
+        radix_sort(keys, scratch[: keys.size], np.int64(0), high)
         return
     for index in range(1, keys.size):
         key = keys[index]

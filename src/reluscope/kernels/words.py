@@ -267,11 +267,12 @@ def top_of(raw: np.ndarray, varying: int, keys: np.ndarray) -> int:
 
 
 def unite_words(
-    raw: np.ndarray, varying: int, keys: np.ndarray, counts: np.ndarray
+    raw: np.ndarray, varying: int, keys: np.ndarray, counts: np.ndarray, *, stays: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """The table of raw keys uint32 or uint64 (R,), R >= 1, united with a sorted table uint64 (P, 1), int64 (P,).
 
-    `varying` has the bits set that are not the same in all raw keys. The raw keys may be overwritten.
+    `varying` has the bits set that are not the same in all raw keys, `stays` as of `table_array`. The raw keys may be
+    overwritten.
     """
     threads = pool.num_threads() if raw.size >= MIN_PARALLEL else 1
     job = UnionJob(raw, keys, counts, top_of(raw, varying, keys))
@@ -280,7 +281,7 @@ def unite_words(
     if size > PIECE or threads > 1:
         job.partition(threads)
     job.sort(threads)
-    return job.unite(threads)
+    return job.unite(threads, stays=stays)
 
 
 def count_words(words: np.ndarray, num_bits: int) -> tuple[np.ndarray, np.ndarray]:
