@@ -59,7 +59,9 @@ def pack_rows(values, start, stop, thresholds, infinity, target, words):  # prag
         together = 64 // num_units
         kept = FULL >> np.uint64(64 - num_units)
         while index + together <= stop - start:
-            above, nan = masks(address, values.size, (start + index) * num_units, 64, ranges, infinity)
+            above, nan = masks(
+                address, values.size, (start + index) * num_units, np.int64(64), ranges, infinity
+            )
             num_nan += popcount(nan)
             for place in range(together):
                 words[index + place, 0] = above & kept
@@ -68,7 +70,7 @@ def pack_rows(values, start, stop, thresholds, infinity, target, words):  # prag
     while index < stop - start:
         offset = (start + index) * num_units
         for word in range(num_full):
-            above, nan = masks(address, values.size, offset + 64 * word, 64, ranges, infinity)
+            above, nan = masks(address, values.size, offset + 64 * word, np.int64(64), ranges, infinity)
             words[index, word] = above
             num_nan += popcount(nan)
         if rest:
@@ -79,7 +81,7 @@ def pack_rows(values, start, stop, thresholds, infinity, target, words):  # prag
     return num_nan
 
 
-@kernel
+@inner
 def pack_tight(values, start, stop, thresholds, infinity, target, words):  # pragma: no cover - compiled
     """Pack evaluations start..stop of values uint (E, U) side by side, 64 / U to a word; U divides 64.
 
@@ -94,7 +96,7 @@ def pack_tight(values, start, stop, thresholds, infinity, target, words):  # pra
     if ranges[3] != 0 or not packed(address, first, num_full, words.ctypes.data, ranges[0], infinity, target):
         for word in range(num_full):
             offset = first + 64 * word
-            above, nan = masks(address, values.size, offset, 64, ranges, infinity)
+            above, nan = masks(address, values.size, offset, np.int64(64), ranges, infinity)
             num_nan += popcount(nan)
             words[word] = above
     rest = last - first - 64 * num_full

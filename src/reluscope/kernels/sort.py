@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reluscope.kernels.jit import inner, kernel
+from reluscope.kernels.jit import inner
 
 __all__ = [
     "BUCKETS",
@@ -37,7 +37,7 @@ def copy_keys(keys, out):  # pragma: no cover - compiled
         out[index] = keys[index]
 
 
-@kernel
+@inner
 def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
     """Sort keys uint64 (R,) in place by bits low_bit..high_bit - 1, stably; scratch has the same length."""
     size = keys.size
@@ -78,7 +78,7 @@ def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
         copy_keys(source, keys)
 
 
-@kernel
+@inner
 def sort_keys(keys, scratch, top):  # pragma: no cover - compiled
     """Sort keys (R,), R >= 1, that agree from bit `top` on; scratch is at least as long.
 
@@ -130,14 +130,14 @@ def _sort_ties(keys, scratch, low):  # pragma: no cover - compiled
         keys[place] = key
 
 
-@kernel
+@inner
 def digit_sizes(keys, shift, sizes):  # pragma: no cover - compiled
     """Add to sizes int64 (2^11,) how many keys (R,) have each digit, the 11 bits from `shift` on."""
     for index in range(keys.size):
         sizes[(keys[index] >> np.uint64(shift)) & LAST] += 1
 
 
-@kernel
+@inner
 def scatter(keys, shift, part_of_digit, places, out):  # pragma: no cover - compiled
     """Write each key to out at the next place of its part; places int64 (P,) is advanced."""
     for index in range(keys.size):
