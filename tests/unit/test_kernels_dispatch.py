@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from reluscope.errors import KernelError
 from reluscope.kernels import dispatch, pool
@@ -77,7 +78,13 @@ def test_the_number_of_threads(monkeypatch):
         with pytest.raises(KernelError, match="set a positive integer"):
             pool.num_threads()
     monkeypatch.setenv("RELUSCOPE_NUM_THREADS", "")
-    assert pool.num_threads() >= 1
+    before = torch.get_num_threads()
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            assert pool.num_threads() == number
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_every_task_ends_before_an_error_is_raised():

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import TypeVar, cast
 
 import numpy as np
+from torch import get_num_threads
 
 from reluscope.errors import KernelError
 from reluscope.kernels import openmp
@@ -33,19 +34,18 @@ _executor_size = 0
 
 
 def num_threads() -> int:
-    """How many threads count: RELUSCOPE_NUM_THREADS, or the cores this process may use.
+    """How many threads count: RELUSCOPE_NUM_THREADS, or as many as torch's operations take (`torch.set_num_threads`).
 
     Raises:
         KernelError: the variable is set to something other than a positive integer.
     """
     text = os.environ.get("RELUSCOPE_NUM_THREADS")
     if text is None or text == "":
-        affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
+        return get_num_threads()
     if not text.isdecimal() or int(text) < 1:
         raise KernelError(
             f'RELUSCOPE_NUM_THREADS="{text}" is no number of threads; set a positive integer, or unset it to '
-            "use every core"
+            "use as many as torch does"
         )
     return int(text)
 
