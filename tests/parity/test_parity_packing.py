@@ -8,6 +8,7 @@ import torch
 
 from reluscope.kernels import cpu, reference
 from reluscope.kernels.fingerprint import hash_keys
+from reluscope.kernels.pack import pack_planes
 from reluscope.kernels.values import as_values
 from reluscope.patterns import PatternCounter, pack_patterns
 
@@ -68,6 +69,17 @@ def test_every_piece_of_the_planes_layout(oracle, width, inner, dtype, kink, has
     words, num_nan = cpu.pack(as_values(values, 1, (kink,)))
     oracle.assert_same(words, oracle.words_of(oracle.brute_bits(values, 1, (kink,))))
     assert num_nan == 2 * has_nan
+
+
+@pytest.mark.parametrize("width", [3, 40, 100])
+def test_planes_of_a_single_position(oracle, width):
+    """Such arrays are taken for rows; the kernel would pack them all the same."""
+    values = torch.randn(50, width, 1, generator=torch.Generator().manual_seed(0))
+    thresholds = as_values(values, 1, (0.0,)).form.thresholds[0]
+    words = np.zeros((50, -(-width // 64)), np.uint64)
+    bits = values.view(torch.int32).numpy().view(np.uint32)
+    assert pack_planes(bits, 0, 50, thresholds, np.uint32(0x7F800000), 0, words) == 0
+    oracle.assert_same(words, oracle.words_of(oracle.brute_bits(values, 1, (0.0,))))
 
 
 @pytest.mark.parametrize("channel_dim", [0, 1, 2, 3, -1, -4])

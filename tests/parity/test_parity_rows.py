@@ -120,6 +120,25 @@ def test_frequent_rows_are_counted_in_cache(monkeypatch):
     assert finished.counts.sum() == len(rows)
 
 
+@pytest.mark.parametrize(("kind", "num_sorted"), [("heavy", 60_000), ("few", 0), ("random", 400_000)])
+@pytest.mark.parametrize("width", [128, 256])
+def test_frequent_ones_of_all_there_are_are_counted_in_cache(width, kind, num_sorted, monkeypatch):
+    sorted_rows = []
+    compact = accumulate.compact_rows
+
+    def watched(rows, *args, **options):
+        sorted_rows.append(len(rows))
+        return compact(rows, *args, **options)
+
+    monkeypatch.setattr(accumulate, "compact_rows", watched)
+    state = RowAccumulator(KeyPlan(width=width, num_groups=0, seed=0), is_alone=True)
+    finished = state.finish_words(make_rows(kind, 400_000, width // 64))
+    looks = [accumulate.PLACES * accumulate.FEW_EACH, accumulate.PLACES * accumulate.EACH]
+    assert sorted_rows[: 1 if kind == "random" else 2] == looks[: 1 if kind == "random" else 2]
+    assert sum(sorted_rows) - sum(looks) <= num_sorted
+    assert finished.counts.sum() == 400_000
+
+
 @pytest.mark.parametrize("most", [1 << 31, 150_000])
 @pytest.mark.parametrize("width", [128, 256])
 @pytest.mark.parametrize("kind", KINDS)

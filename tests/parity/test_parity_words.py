@@ -140,7 +140,7 @@ def test_keys_that_are_only_read(kind, size):
 @pytest.mark.parametrize("width", [64, 32, 20])
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_that_are_all_there_are(kind, width):
-    """Whether they are taken in one by one or not at all, of the kinds some go each way."""
+    """Whether frequent ones are looked for or not, of the kinds some go each way."""
     keys = (make_keys(kind, 300_000) >> np.uint64(64 - width)).reshape(-1, 1)
     plan = KeyPlan(width=width, num_groups=0, seed=0)
     finished = WordAccumulator(plan).finish_words(keys)
@@ -172,12 +172,34 @@ def test_frequent_ones_are_counted_in_cache_only_where_some_repeat(monkeypatch):
 @pytest.mark.parametrize("most", [100_000, 200_000])
 def test_more_than_can_wait_are_united_in_between(monkeypatch, most):
     """As many as 32-bit counters of the sort can tell apart; here fewer."""
+    united = []
+    unite = accumulate_words.unite_words
+
+    def watched(raw, *args, **options):
+        united.append(len(raw))
+        return unite(raw, *args, **options)
+
     monkeypatch.setattr(accumulate_words, "MAX_RAW", most)
-    keys = make_keys("zipf", 3_000_000).reshape(-1, 1)
+    monkeypatch.setattr(accumulate_words, "unite_words", watched)
+    keys = make_keys("zipf" if most == 100_000 else "random", 3_000_000).reshape(-1, 1)
     finished = WordAccumulator(KeyPlan(width=64, num_groups=0, seed=0), is_alone=True).finish_words(keys)
     expected, expected_counts = np.unique(keys, return_counts=True)
     np.testing.assert_array_equal(finished.keys[:, 0], expected)
     np.testing.assert_array_equal(finished.counts, expected_counts)
+    assert len(united) > 1
+    assert max(united) <= most + accumulate_words.SEGMENT
+
+
+@pytest.mark.parametrize("size", [20, 300, 5000])
+@pytest.mark.parametrize("differing", [3, 11, 20, 31])
+def test_many_keys_that_tie_in_their_leading_bits(size, differing):
+    """The highest bit is not the same in all, so that the leading 33 leave the lowest 31 to tell the others apart."""
+    generator = np.random.default_rng(size)
+    keys = generator.integers(0, 1 << differing, size, np.uint64)
+    keys[size // 2] |= np.uint64(1 << 63)
+    expected = np.sort(keys)
+    sort(keys, np.empty_like(keys), 64)
+    np.testing.assert_array_equal(keys, expected)
 
 
 @pytest.mark.parametrize("size", [2, 20, 300, 5000])

@@ -32,10 +32,14 @@ from reluscope.kernels.plan import Finished, KeyPlan, Load
 from reluscope.kernels.values import Values
 
 __all__ = [
+    "EACH",
+    "FEW_EACH",
     "MAX_RAW",
     "MIN_ALONE",
     "MIN_RAW",
+    "PLACES",
     "RowAccumulator",
+    "do_few_repeat",
     "make_all_rows",
     "make_rows",
     "some_of",
@@ -53,9 +57,12 @@ WAITING = {1: 0.25, 2: 1.0}
 # Rows and keys are indexed by 32 bits while they are sorted.
 MAX_RAW = 1 << 31
 
-# From so many rows on a look tells whether they need to be taken in one by one; it is at so many places.
+# From so many rows on a look tells which are frequent. It is at many places, since neighbours are often alike; if of few
+# keys hardly any repeats, at no more. Of 60,000 equally frequent patterns a 32nd does.
 MIN_ALONE = 1 << 17
-PIECES = 64
+PLACES = 1 << 11
+FEW_EACH, EACH = 2, 16
+FEW_REPEAT = 1 / 32
 
 
 class RowAccumulator:
@@ -73,7 +80,7 @@ class RowAccumulator:
         self._keys = np.empty((0, plan.num_columns), np.uint64)
         self._counts = np.empty(0, np.int64)
         self._is_shared = False  # whether the table was given out, so that it must stay
-        self._raw = RawRows(plan, stays=not is_alone)
+        self._raw = RawRows(plan)
         self._hot: HotKeys | None = None
         self._num_hits = 0  # counted in the cache and not yet in the table
         self._num_evaluations = 0
@@ -137,8 +144,8 @@ class RowAccumulator:
     def finish_words(self, words: np.ndarray) -> Finished:
         """`add_words` of patterns that are all there are, and `finish`.
 
-        Some of them tell which are frequent; these are counted in the cache, all others are sorted once. Where few
-        repeat, they are not copied to wait.
+        Some of them tell which are frequent; these are counted in the cache, all others wait and are sorted once, so that
+        up to twice as much memory is taken as their rows need. Where few repeat, they are not copied to wait.
         """
         if not MIN_ALONE <= len(words) <= MAX_RAW:
             self.add_words(words)
@@ -148,6 +155,7 @@ class RowAccumulator:
             table = self._keys, self._counts
             keys, counts = compact_rows(words, *table, is_last_use=False, keeps_rows=True, stays=False)
             return Finished(keys=keys, counts=counts)
+        self._raw = RawRows(self._plan, stays=False)
         self._raw.add_words(words, hot, room=0)
         self._num_hits = len(words) - self._raw.size
         return self.finish(pairs=False, last=True)
@@ -197,12 +205,18 @@ class RowAccumulator:
 
     def _hot_of_some(self, words: np.ndarray) -> HotKeys | None:
         """The frequent ones of patterns uint64 (E, W), of which nothing is counted yet, if it may pay to look for them."""
-        some = some_of(words)
-        if self._plan.is_fingerprint:
-            some = fingerprint(some, self._plan.hash_keys)
-        keys, counts = compact_rows(some, self._keys, self._counts, is_last_use=False)
+
+        def look(each: int) -> tuple[np.ndarray, np.ndarray]:
+            some = some_of(words, each)
+            if self._plan.is_fingerprint:
+                some = fingerprint(some, self._plan.hash_keys)
+            return compact_rows(some, self._keys, self._counts, is_last_use=False)
+
+        if do_few_repeat(len(look(FEW_EACH)[0])):
+            return None
+        keys, counts = look(EACH)
         hot = HotKeys(np.uint64, self._plan.num_columns)
-        hot.fill(keys, counts, len(some))
+        hot.fill(keys, counts, PLACES * EACH)
         if not hot.is_useful:
             return None
         # What was looked at will be counted with all others: in the cache, or among the rows that wait.
@@ -241,10 +255,15 @@ class RowAccumulator:
         self._is_shared = False
 
 
-def some_of(words: np.ndarray) -> np.ndarray:
-    """What stands at several places among patterns uint64 (E, W), E >= MIN_RAW: some 2^15 of them."""
-    pieces = words[: len(words) // PIECES * PIECES].reshape(PIECES, -1, words.shape[1])
-    return pieces[:, : MIN_RAW // PIECES].reshape(-1, words.shape[1])
+def some_of(words: np.ndarray, each: int) -> np.ndarray:
+    """So many of patterns uint64 (E, W) at each of PLACES places among them, in memory of their own."""
+    places = words[: len(words) // PLACES * PLACES].reshape(PLACES, -1, words.shape[1])
+    return places[:, :each].reshape(-1, words.shape[1])
+
+
+def do_few_repeat(num_patterns: int) -> bool:
+    """Whether so many patterns at FEW_EACH PLACES tell that no more need to be looked at: hardly any is frequent."""
+    return num_patterns > (1 - FEW_REPEAT) * PLACES * FEW_EACH
 
 
 def make_all_rows(plan: KeyPlan, values: Values, groups: np.ndarray | None, rows: np.ndarray) -> int:

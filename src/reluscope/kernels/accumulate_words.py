@@ -9,7 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from reluscope.kernels.accumulate import MAX_RAW, MIN_RAW, make_all_rows, some_of, split_groups
+from reluscope.kernels.accumulate import (
+    EACH,
+    FEW_EACH,
+    MAX_RAW,
+    MIN_RAW,
+    PLACES,
+    do_few_repeat,
+    make_all_rows,
+    some_of,
+    split_groups,
+)
 from reluscope.kernels.hot import MAX_HITS, MIN_HIT_RATE, HotKeys
 from reluscope.kernels.ingest import RawKeys
 from reluscope.kernels.plan import Finished, KeyPlan, Load
@@ -41,7 +51,7 @@ class WordAccumulator:
         self._keys = np.empty((0, 1), np.uint64)
         self._counts = np.empty(0, np.int64)
         self._is_shared = False  # whether the table was given out, so that it must not change
-        self._raw = RawKeys(plan.row_bits, stays=not is_alone)
+        self._raw = RawKeys(plan.row_bits)
         self._is_young = True  # frequent keys have not been looked for yet
         self._look_at = (
             SMALL_ALONE if is_alone else SMALL
@@ -108,7 +118,8 @@ class WordAccumulator:
         num_nan = raw.again(address, target, hot)
         if num_nan is None:
             return None
-        if hot is None and not self._is_young and raw.size * raw.row_bytes < self._look_at:
+        is_early = raw.size * raw.row_bytes < self._look_at and raw.size <= MAX_RAW
+        if hot is None and not self._is_young and is_early:
             self._num_evaluations += self._can_repeat  # all that `_note` would do
         else:
             self._note(self._can_repeat, raw.size - waiting)
@@ -134,6 +145,7 @@ class WordAccumulator:
         if hot is None:
             keys, counts = count_words(words.reshape(-1), self._plan.row_bits)
             return Finished(keys=keys, counts=counts)
+        self._raw = RawKeys(self._plan.row_bits, stays=False)
         self._raw.add_words(words, hot)
         self._num_hits = len(words) - self._raw.size
         return self.finish(pairs=False, last=True)
@@ -244,10 +256,15 @@ class WordAccumulator:
 
     def _hot_of_some(self, words: np.ndarray) -> HotKeys | None:
         """As `RowAccumulator._hot_of_some`."""
-        some = some_of(words)
-        keys, counts = count_words(some.reshape(-1), self._plan.row_bits)
+
+        def look(each: int) -> tuple[np.ndarray, np.ndarray]:
+            return count_words(some_of(words, each).reshape(-1), self._plan.row_bits)
+
+        if do_few_repeat(len(look(FEW_EACH)[0])):
+            return None
+        keys, counts = look(EACH)
         hot = HotKeys(self._raw.row_type)
-        hot.fill(keys, counts, len(some))
+        hot.fill(keys, counts, PLACES * EACH)
         if not hot.is_useful:
             return None
         self._keys, self._counts, self._hot = keys, np.zeros_like(counts), hot

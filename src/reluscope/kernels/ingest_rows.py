@@ -233,7 +233,7 @@ class RawRows:
         num_rows = span[1] - span[0]
         if len(self._rows) < self.size + num_rows:
             # Memory is taken as it is written to: room that is not used costs nothing.
-            shape = max(room, 2 * self.size + num_rows), self._plan.num_columns
+            shape = max(room, 2 * self.size) + num_rows, self._plan.num_columns
             more = (
                 paged_array(shape, np.uint64) if self._stays else table_array(shape, np.uint64, stays=False)
             )

@@ -127,7 +127,8 @@ def _above_planes(
 ):  # pragma: no cover - compiled
     """Bit u of above[i], i < count: whether value first + u num_inner + i, u < units, of `size` at an address is above.
 
-    above uint (SPAN,) is of the values' type, which has a bit for each of the units. Returns the number of NaN.
+    above uint (SPAN,) is of the values' type, which has a bit for each of the units. A target needs a kink that is not negative.
+    Returns the number of NaN.
     """
     kind, one = above.dtype.type, above.dtype.type(1)
     lanes = REGISTER_BITS // (8 * above.itemsize)

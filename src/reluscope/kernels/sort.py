@@ -82,7 +82,7 @@ def radix_sort(keys, scratch, low_bit, high_bit):  # pragma: no cover - compiled
 def sort_keys(keys, scratch, top):  # pragma: no cover - compiled
     """Sort keys (R,), R >= 1, that agree from bit `top` on; scratch is at least as long.
 
-    Three passes tell most keys apart. Those that then tie are mostly equal, and if they are not, they are few.
+    The leading 33 bits tell most keys apart. Those that then tie are mostly equal, and if they are not, they are few.
     """
     # A part holds neighbours in value: often they agree in some more bits, and shorter digits are faster.
     differing = keys[0] ^ keys[0]
@@ -111,7 +111,7 @@ def sort_keys(keys, scratch, top):  # pragma: no cover - compiled
 
 @inner
 def _sort_ties(keys, scratch, low):  # pragma: no cover - compiled
-    """Sort keys that differ in their lowest `low` bits only: in passes if they are many and not all equal."""
+    """Sort keys that differ in their lowest `low` bits only: in passes if they are many. They are not all equal."""
     if keys.size > INSERTION:
         differing = keys[0] ^ keys[0]
         for index in range(keys.size):

@@ -1,4 +1,4 @@
-"""Vector operations that Numba has no words for: comparing 64 neighbours in memory at once.
+"""Vector operations that Numba has no words for: comparing neighbours in memory at once.
 
 A vector comparison gives its answers as the bits of one integer. Numba has no vector type, so these intrinsics write
 the LLVM vector operations: on AVX-512 one comparison yields 16 bits, other targets get what LLVM makes of it.
