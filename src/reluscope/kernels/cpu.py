@@ -9,8 +9,10 @@ import numpy as np
 
 from reluscope.kernels import pack as pack_kernels
 from reluscope.kernels import pool, tables
+from reluscope.kernels.fingerprint import hash_lanes
 from reluscope.kernels.jit import kernel
 from reluscope.kernels.values import Values
+from reluscope.kernels.vectors import hash_row
 
 __all__ = [
     "count_table_parts",
@@ -71,32 +73,24 @@ def pack_range(values: Values, start: int, stop: int, words: np.ndarray) -> int:
 
 
 @kernel
-def fingerprint_rows(words, hash_keys, out):  # pragma: no cover - compiled
-    """Fingerprints (E, 2) of words (E, W), keys (4, 1 + 2 W): see `kernels.fingerprint`."""
-    low_half, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+def fingerprint_rows(words, lanes, out):  # pragma: no cover - compiled
+    """Fingerprints (E, 2) of words (E, W), lanes (1 + 2 W, 8); all are C-contiguous. See `kernels.fingerprint`."""
+    num_words = words.shape[1]
     for index in range(words.shape[0]):
-        first, second = hash_keys[0, 0], hash_keys[1, 0]
-        third, fourth = hash_keys[2, 0], hash_keys[3, 0]
-        for word in range(words.shape[1]):
-            low, high = words[index, word] & low_half, words[index, word] >> shift
-            first += hash_keys[0, 1 + 2 * word] * low + hash_keys[0, 2 + 2 * word] * high
-            second += hash_keys[1, 1 + 2 * word] * low + hash_keys[1, 2 + 2 * word] * high
-            third += hash_keys[2, 1 + 2 * word] * low + hash_keys[2, 2 + 2 * word] * high
-            fourth += hash_keys[3, 1 + 2 * word] * low + hash_keys[3, 2 + 2 * word] * high
-        out[index, 0] = (first >> shift) | (second & ~low_half)
-        out[index, 1] = (third >> shift) | (fourth & ~low_half)
+        row, target = words.ctypes.data + 8 * num_words * index, out.ctypes.data + 16 * index
+        hash_row(row, num_words, lanes.ctypes.data, target)
 
 
 def fingerprint(words: np.ndarray, hash_keys: np.ndarray) -> np.ndarray:
     """128-bit fingerprints uint64 (E, 2) of patterns uint64 (E, W), in this thread."""
     out = np.empty((len(words), 2), np.uint64)
-    fingerprint_rows(words, hash_keys, out)
+    fingerprint_into(words, hash_keys, out)
     return out
 
 
 def fingerprint_into(words: np.ndarray, hash_keys: np.ndarray, out: np.ndarray) -> None:
     """As `fingerprint`, into out uint64 (E, 2)."""
-    fingerprint_rows(words, hash_keys, out)
+    fingerprint_rows(np.ascontiguousarray(words), hash_lanes(hash_keys), out)
 
 
 def merge_tables(

@@ -14,7 +14,7 @@ import numpy as np
 
 from reluscope.errors import KernelError
 
-__all__ = ["DEFAULT_SEED", "FINGERPRINT_WIDTH", "check_seed", "collision_bound", "hash_keys"]
+__all__ = ["DEFAULT_SEED", "FINGERPRINT_WIDTH", "check_seed", "collision_bound", "hash_keys", "hash_lanes"]
 
 # Patterns wider than this are counted by their fingerprint, which has as many bits.
 FINGERPRINT_WIDTH = 128
@@ -41,6 +41,19 @@ def hash_keys(seed: int, num_words: int) -> np.ndarray:
     keys = np.random.Philox(key=seed).random_raw(4 * length).reshape(4, length)
     keys.flags.writeable = False
     return keys
+
+
+def hash_lanes(keys: np.ndarray) -> np.ndarray:
+    """`hash_keys` (4, 1 + 2 W) as uint64 (1 + 2 W, 8), as `vectors.hash_row` takes them.
+
+    Row 0 is where the eight sums begin: the four m_0, and zeros; row i has the four m_i, and what lies above their lower halves.
+    """
+    room = np.empty(8 * keys.shape[1] + 8, np.uint64)
+    first = -room.ctypes.data % 64 // 8  # a row is a cache line
+    lanes = room[first : first + 8 * keys.shape[1]].reshape(-1, 8)
+    lanes[:, :4], lanes[:, 4:] = keys.T, keys.T >> np.uint64(32)
+    lanes[0, 4:] = 0
+    return lanes
 
 
 def collision_bound(num_patterns: int) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 
 from reluscope.kernels import pool
 from reluscope.kernels.cpu import fingerprint_rows
+from reluscope.kernels.fingerprint import hash_lanes
 from reluscope.kernels.hot import ROW_SLOTS, HotKeys, sift_rows
 from reluscope.kernels.jit import kernel
 from reluscope.kernels.native import (
@@ -42,7 +43,7 @@ VALUES_OF_A_WORD = 16
 
 # The job's fields.
 SOURCE, NUM_ROWS, NUM_UNITS, NUM_INNER, INFINITY, THRESHOLDS, TARGET = range(HEADER, HEADER + 7)
-START, STOP, NUM_WORDS, BLOCK, HASH_KEYS = range(HEADER + 7, HEADER + 12)
+START, STOP, NUM_WORDS, BLOCK, HASH_LANES = range(HEADER + 7, HEADER + 12)
 GROUPS, POSITIONS, GROUP_BITS, GROUP_COLUMN = range(HEADER + 12, HEADER + 16)
 HOT, SCRATCH, SCRATCH_WORDS = range(HEADER + 16, HEADER + 19)
 RAW, RAW_SIZE, NUM_NAN = range(HEADER + 19, HEADER + 22)
@@ -114,8 +115,8 @@ def _task(layout: str, value_type: Any, num_columns: int, is_hashed: bool) -> Na
                     how = thresholds, infinity, target
                     num_nan += np.int64(pack_rows(values, start, stop, *how, patterns))
             if is_hashed:
-                hash_keys = array_at(job[HASH_KEYS], (4, 1 + 2 * num_words), np.uint64)
-                fingerprint_rows(patterns, hash_keys, hashed)
+                lanes = array_at(job[HASH_LANES], (1 + 2 * num_words, 8), np.uint64)
+                fingerprint_rows(patterns, lanes, hashed)
                 patterns = hashed[:size]
             if job[GROUPS] != 0:
                 groups = array_at(job[GROUPS], (num_rows,), np.int64)
@@ -149,7 +150,7 @@ class RawRows:
 
     def __init__(self, plan: KeyPlan, *, stays: bool = True) -> None:
         self._plan, self._stays = plan, stays
-        self._hash_keys = plan.hash_keys if plan.is_fingerprint else np.empty(0, np.uint64)
+        self._hash_lanes = hash_lanes(plan.hash_keys) if plan.is_fingerprint else np.empty(0, np.uint64)
         self._threads = pool.num_threads()
         self._block = max(1, BLOCK_WORDS // plan.num_words)
         # Words (or rows that come complete), hashed words and rows of a block, and a cache line so that no two threads write
@@ -240,7 +241,7 @@ class RawRows:
             more[: self.size] = self._rows[: self.size]
             self._rows = more
         threads = max(1, min(self._threads, work // MIN_VALUES_PER_THREAD))
-        fields = [*source, *span, self._block, self._hash_keys.ctypes.data, *grouping]
+        fields = [*source, *span, self._block, self._hash_lanes.ctypes.data, *grouping]
         fields += [0 if hot is None else hot.copies_for(threads)]
         fields += [self._scratch.ctypes.data, self._scratch_words, self._rows.ctypes.data, self.size, 0]
         self._job, self._job_hot = task.job(-(-num_rows // self._block), threads, fields), hot

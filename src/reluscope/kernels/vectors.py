@@ -18,6 +18,7 @@ from reluscope.kernels.jit import inlined
 __all__ = [
     "FULL",
     "REGISTER_BITS",
+    "hash_row",
     "join_above",
     "join_above_and_rectify",
     "masks",
@@ -291,6 +292,76 @@ def _make_join_above(*, rectifies: bool) -> Any:
 
 join_above, join_above_and_rectify = _make_join_above(rectifies=False), _make_join_above(rectifies=True)
 
+
+def _make_hash_row() -> Any:
+    @intrinsic
+    def hash_row(typingctx, words, num_words, lanes, target):
+        """Write the fingerprint, two uint64, of num_words >= 1 words at an address; lanes of `fingerprint.hash_lanes`.
+
+        A product of 64 and 32 bits, modulo 2^64, is that of the lower half and, 32 bits further up, that of the upper half:
+        two products of 32 bits, which every vector unit has. The four hashes take eight lanes, summed until the end.
+        """
+
+        def generate(context, builder, signature, args):
+            words, num_words, lanes, target = args
+            word = ir.IntType(64)
+            vector, half = ir.VectorType(word, 8), ir.VectorType(word, 4)
+            zero, one, shift = (ir.Constant(word, number) for number in (0, 1, 32))
+            lower = ir.Constant(vector, [0xFFFFFFFF] * 8)
+            words = builder.inttoptr(words, word.as_pointer())
+            lanes = builder.inttoptr(lanes, vector.as_pointer())
+            target = builder.inttoptr(target, word.as_pointer())
+
+            def product(place, halves):
+                keys = builder.load(builder.gep(lanes, [place]), align=8)
+                return builder.mul(builder.and_(keys, lower), builder.and_(halves, lower))
+
+            begun = builder.load(lanes, align=8)
+            before = builder.block
+            loop, after = builder.append_basic_block("word"), builder.append_basic_block("hashed")
+            builder.branch(loop)
+
+            builder.position_at_end(loop)
+            index, of_low, of_high = builder.phi(word), builder.phi(vector), builder.phi(vector)
+            value = _broadcast(builder, builder.load(builder.gep(words, [index]), align=8), vector)
+            above = builder.lshr(value, ir.Constant(vector, [32] * 8))
+            place = builder.add(builder.mul(index, ir.Constant(word, 2)), one)
+            low = builder.add(of_low, product(place, value))
+            high = builder.add(of_high, product(builder.add(place, one), above))
+            following = builder.add(index, one)
+            nothing = ir.Constant(vector, [0] * 8)
+            for phi, start, step in (
+                (index, zero, following),
+                (of_low, begun, low),
+                (of_high, nothing, high),
+            ):
+                phi.add_incoming(start, before)
+                phi.add_incoming(step, loop)
+            builder.cbranch(builder.icmp_signed("<", following, num_words), loop, after)
+
+            builder.position_at_end(after)
+            sums, undefined = builder.add(low, high), ir.Constant(vector, ir.Undefined)
+
+            def part(first):
+                places = ir.Constant(ir.VectorType(ir.IntType(32), 4), [first + lane for lane in range(4)])
+                return builder.shuffle_vector(sums, undefined, places)
+
+            hashes = builder.add(part(0), builder.shl(part(4), ir.Constant(half, [32] * 4)))
+            first, second, third, fourth = (
+                builder.extract_element(hashes, ir.Constant(ir.IntType(32), lane)) for lane in range(4)
+            )
+            upper = ir.Constant(word, 0xFFFFFFFF00000000)
+            for place, (one_hash, other) in enumerate(((first, second), (third, fourth))):
+                joined = builder.or_(builder.lshr(one_hash, shift), builder.and_(other, upper))
+                builder.store(joined, builder.gep(target, [ir.Constant(word, place)]), align=8)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, types.intp, types.intp), generate
+
+    return hash_row
+
+
+hash_row = _make_hash_row()
 
 _range_1, _range_16, _range_32, _range_64 = (_make_range_mask(lanes) for lanes in (1, 16, 32, 64))
 _nan_1, _nan_16, _nan_32, _nan_64 = (_make_nan_mask(lanes) for lanes in (1, 16, 32, 64))
