@@ -6,39 +6,32 @@ import heapq
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
+from reluscope.lab.display import Display
 from reluscope.lab.training import TrainingProgress
 from reluscope.lab.workers import TrainingEvent
 
 __all__ = ["ProgressDisplay", "TrainingsDisplay"]
 
 
-class ProgressDisplay:
+class ProgressDisplay(Display):
     """A context manager that shows one bar per training: updates done, time left, loss and accuracy.
 
-    Nothing is shown when `quiet`, or when the console is not a terminal: a log file wants no bars.
-
-    Args:
-        console: where to draw; None: the standard error stream, so that standard output stays free for
-            results.
-        quiet: show nothing.
+    Args: `console` and `quiet` as of `Display`.
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        console = console or Console(stderr=True)
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -47,20 +40,8 @@ class ProgressDisplay:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
-            disable=quiet or not console.is_terminal,
+            quiet=quiet,
         )
-
-    def __enter__(self) -> ProgressDisplay:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def training(self, title: str) -> Callable[[TrainingProgress], None]:
         """A new bar; what is returned goes to `train(..., on_step=...)`."""
@@ -73,7 +54,7 @@ class ProgressDisplay:
         return show
 
 
-class TrainingsDisplay:
+class TrainingsDisplay(Display):
     """A context manager that shows many trainings: a bar for each that runs, and the time left for all.
 
     What ends, fails or warns is a line of its own, in a terminal above the bars; a log file gets these lines
@@ -92,17 +73,16 @@ class TrainingsDisplay:
         quiet: bool = False,
         costs: Mapping[str, float] | None = None,
     ) -> None:
-        self._costs = costs or {}
-        self._console = console or Console(stderr=True)
-        self._quiet = quiet
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>4.0f} %"),
             TextColumn("{task.fields[numbers]}"),
-            console=self._console,
-            disable=quiet or not self._console.is_terminal,
+            console=console,
+            quiet=quiet,
         )
+        self._costs = costs or {}
+        self._quiet = quiet
         self._all: TaskID | None = None
         self._bars: dict[str, TaskID] = {}
         self._names: list[str] = []
@@ -112,18 +92,6 @@ class TrainingsDisplay:
         self._running: set[str] = set()
         self._num_at_once = 1
         self._num_ended = 0
-
-    def __enter__(self) -> TrainingsDisplay:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def begin(self, todo: Sequence[str], found: Sequence[str]) -> None:
         """The trainings that are to be done, and those that are found finished."""

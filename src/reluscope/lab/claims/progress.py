@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from reluscope.lab.display import Display
 
 __all__ = ["JudgingDisplay", "JudgingProgress"]
 
@@ -25,37 +26,19 @@ class JudgingProgress:
     doing: str
 
 
-class JudgingDisplay:
-    """A context manager with one bar over runs and claims; nothing where the console is no terminal, or when `quiet`.
-
-    Args:
-        console: where to draw; None: the standard error stream.
-        quiet: show nothing.
-    """
+class JudgingDisplay(Display):
+    """A context manager with one bar over runs and claims. Args: `console` and `quiet` as of `Display`."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        console = console or Console(stderr=True)
-        self._progress = Progress(
+        super().__init__(
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.description}", markup=False),
             console=console,
-            disable=quiet or not console.is_terminal,
+            quiet=quiet,
         )
         self._task = self._progress.add_task("", total=None)
-
-    def __enter__(self) -> JudgingDisplay:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def show(self, progress: JudgingProgress) -> None:
         """How far it is; goes to `judge_folder(..., on_progress=...)`."""
