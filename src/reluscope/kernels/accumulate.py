@@ -80,7 +80,7 @@ class RowAccumulator:
         self._keys = np.empty((0, plan.num_columns), np.uint64)
         self._counts = np.empty(0, np.int64)
         self._is_shared = False  # whether the table was given out, so that it must stay
-        self._raw = RawRows(plan)
+        self._raw = RawRows(plan, stays=not is_alone)
         self._hot: HotKeys | None = None
         self._num_hits = 0  # counted in the cache and not yet in the table
         self._num_evaluations = 0
@@ -155,7 +155,6 @@ class RowAccumulator:
             table = self._keys, self._counts
             keys, counts = compact_rows(words, *table, is_last_use=False, keeps_rows=True, stays=False)
             return Finished(keys=keys, counts=counts)
-        self._raw = RawRows(self._plan, stays=False)
         self._raw.add_words(words, hot, room=0)
         self._num_hits = len(words) - self._raw.size
         return self.finish(pairs=False, last=True)

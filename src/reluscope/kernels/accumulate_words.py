@@ -51,7 +51,7 @@ class WordAccumulator:
         self._keys = np.empty((0, 1), np.uint64)
         self._counts = np.empty(0, np.int64)
         self._is_shared = False  # whether the table was given out, so that it must not change
-        self._raw = RawKeys(plan.row_bits)
+        self._raw = RawKeys(plan.row_bits, stays=not is_alone)
         self._is_young = True  # frequent keys have not been looked for yet
         self._look_at = (
             SMALL_ALONE if is_alone else SMALL
@@ -145,7 +145,6 @@ class WordAccumulator:
         if hot is None:
             keys, counts = count_words(words.reshape(-1), self._plan.row_bits)
             return Finished(keys=keys, counts=counts)
-        self._raw = RawKeys(self._plan.row_bits, stays=False)
         self._raw.add_words(words, hot)
         self._num_hits = len(words) - self._raw.size
         return self.finish(pairs=False, last=True)
