@@ -102,16 +102,22 @@ def test_a_stream_of_batches_counts_as_one(width, kind, is_alone):
     np.testing.assert_array_equal(finished.counts, expected[1])
 
 
-def test_frequent_rows_are_counted_in_cache(monkeypatch):
-    """Else they would all be sorted: of rows nine in ten of which are the same one only the others are."""
-    sorted_rows = []
+@pytest.fixture
+def sorted_rows(monkeypatch) -> list[int]:
+    """How many rows each compaction sorted."""
+    found = []
     compact = accumulate.compact_rows
 
     def watched(rows, *args, **options):
-        sorted_rows.append(len(rows))
+        found.append(len(rows))
         return compact(rows, *args, **options)
 
     monkeypatch.setattr(accumulate, "compact_rows", watched)
+    return found
+
+
+def test_frequent_rows_are_counted_in_cache(sorted_rows):
+    """Else they would all be sorted: of rows nine in ten of which are the same one only the others are."""
     rows = make_rows("heavy", 400_000, 2)
     state = RowAccumulator(KeyPlan(width=128, num_groups=0, seed=0))
     state.add_words(rows)
@@ -122,15 +128,7 @@ def test_frequent_rows_are_counted_in_cache(monkeypatch):
 
 @pytest.mark.parametrize(("kind", "num_sorted"), [("heavy", 60_000), ("few", 0), ("random", 400_000)])
 @pytest.mark.parametrize("width", [128, 256])
-def test_frequent_ones_of_all_there_are_are_counted_in_cache(width, kind, num_sorted, monkeypatch):
-    sorted_rows = []
-    compact = accumulate.compact_rows
-
-    def watched(rows, *args, **options):
-        sorted_rows.append(len(rows))
-        return compact(rows, *args, **options)
-
-    monkeypatch.setattr(accumulate, "compact_rows", watched)
+def test_frequent_ones_of_all_there_are_are_counted_in_cache(width, kind, num_sorted, sorted_rows):
     state = RowAccumulator(KeyPlan(width=width, num_groups=0, seed=0), is_alone=True)
     finished = state.finish_words(make_rows(kind, 400_000, width // 64))
     looks = [accumulate.PLACES * accumulate.FEW_EACH, accumulate.PLACES * accumulate.EACH]

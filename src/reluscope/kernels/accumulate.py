@@ -32,17 +32,13 @@ from reluscope.kernels.plan import Finished, KeyPlan, Load
 from reluscope.kernels.values import Values
 
 __all__ = [
-    "EACH",
-    "FEW_EACH",
     "MAX_RAW",
     "MIN_ALONE",
     "MIN_RAW",
-    "PLACES",
     "RowAccumulator",
-    "do_few_repeat",
+    "fill_from_some",
     "make_all_rows",
     "make_rows",
-    "some_of",
     "split_groups",
 ]
 
@@ -205,21 +201,15 @@ class RowAccumulator:
     def _hot_of_some(self, words: np.ndarray) -> HotKeys | None:
         """The frequent ones of patterns uint64 (E, W), of which nothing is counted yet, if it may pay to look for them."""
 
-        def look(each: int) -> tuple[np.ndarray, np.ndarray]:
-            some = some_of(words, each)
+        def count(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             if self._plan.is_fingerprint:
                 some = fingerprint(some, self._plan.hash_keys)
             return compact_rows(some, self._keys, self._counts, is_last_use=False)
 
-        if do_few_repeat(len(look(FEW_EACH)[0])):
-            return None
-        keys, counts = look(EACH)
         hot = HotKeys(np.uint64, self._plan.num_columns)
-        hot.fill(keys, counts, PLACES * EACH)
-        if not hot.is_useful:
+        if (table := fill_from_some(hot, words, count)) is None:
             return None
-        # What was looked at will be counted with all others: in the cache, or among the rows that wait.
-        self._keys, self._counts, self._hot = keys, np.zeros_like(counts), hot
+        (self._keys, self._counts), self._hot = table, hot
         return hot
 
     @property
@@ -254,15 +244,21 @@ class RowAccumulator:
         self._is_shared = False
 
 
-def some_of(words: np.ndarray, each: int) -> np.ndarray:
-    """So many of patterns uint64 (E, W) at each of PLACES places among them, in memory of their own."""
+def fill_from_some(
+    hot: HotKeys, words: np.ndarray, count: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Fill the cache from some of patterns uint64 (E, W), E >= PLACES EACH, if it may pay to look for frequent ones.
+
+    `count` makes a table of patterns in memory of their own. Returns that of those looked at, all counts 0: they will be
+    counted with all others, in the cache or among what waits. None: hardly any repeats.
+    """
     places = words[: len(words) // PLACES * PLACES].reshape(PLACES, -1, words.shape[1])
-    return places[:, :each].reshape(-1, words.shape[1])
-
-
-def do_few_repeat(num_patterns: int) -> bool:
-    """Whether so many patterns at FEW_EACH PLACES tell that no more need to be looked at: hardly any is frequent."""
-    return num_patterns > (1 - FEW_REPEAT) * PLACES * FEW_EACH
+    few, some = (places[:, :each].reshape(-1, words.shape[1]) for each in (FEW_EACH, EACH))
+    if len(count(few)[0]) > (1 - FEW_REPEAT) * len(few):
+        return None
+    keys, counts = count(some)
+    hot.fill(keys, counts, len(some))
+    return (keys, np.zeros_like(counts)) if hot.is_useful else None
 
 
 def make_all_rows(plan: KeyPlan, values: Values, groups: np.ndarray | None, rows: np.ndarray) -> int:

@@ -9,17 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reluscope.kernels.accumulate import (
-    EACH,
-    FEW_EACH,
-    MAX_RAW,
-    MIN_RAW,
-    PLACES,
-    do_few_repeat,
-    make_all_rows,
-    some_of,
-    split_groups,
-)
+from reluscope.kernels.accumulate import MAX_RAW, MIN_RAW, fill_from_some, make_all_rows, split_groups
 from reluscope.kernels.hot import MAX_HITS, MIN_HIT_RATE, HotKeys
 from reluscope.kernels.ingest import RawKeys
 from reluscope.kernels.plan import Finished, KeyPlan, Load
@@ -255,18 +245,11 @@ class WordAccumulator:
 
     def _hot_of_some(self, words: np.ndarray) -> HotKeys | None:
         """As `RowAccumulator._hot_of_some`."""
-
-        def look(each: int) -> tuple[np.ndarray, np.ndarray]:
-            return count_words(some_of(words, each).reshape(-1), self._plan.row_bits)
-
-        if do_few_repeat(len(look(FEW_EACH)[0])):
-            return None
-        keys, counts = look(EACH)
         hot = HotKeys(self._raw.row_type)
-        hot.fill(keys, counts, PLACES * EACH)
-        if not hot.is_useful:
+        table = fill_from_some(hot, words, lambda some: count_words(some.reshape(-1), self._plan.row_bits))
+        if table is None:
             return None
-        self._keys, self._counts, self._hot = keys, np.zeros_like(counts), hot
+        (self._keys, self._counts), self._hot = table, hot
         return hot
 
     def _may_repeat(self, num_patterns: int) -> bool:
